@@ -1,0 +1,21 @@
+//! The Rust side of `wit/world.wit`, world `contract`: the only `bindgen!` call of the host.
+//! What its items mean stands in the WIT files.
+
+#![allow(missing_docs, unsafe_code, reason = "generated")]
+
+wasmtime::component::bindgen!({
+    path: "../wit",
+    world: "contract",
+    imports: {
+        "tally:file-lock/locks.[method]lock.acquire": async | trappable,
+        default: trappable,
+    },
+    exports: { default: async },
+    with: {
+        "tally:file-lock/locks.guard": crate::capabilities::file_lock::Guard,
+        "tally:file-lock/locks.lock": crate::capabilities::file_lock::Lock,
+    },
+});
+
+/// The interface that every plugin exports.
+pub const COUNTER_INTERFACE: &str = "tally:counter/counter@1.0.0";

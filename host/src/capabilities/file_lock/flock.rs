@@ -1,0 +1,265 @@
+//! Named locks on files, for the calls of one process and for several processes.
+//!
+//! Within the process a fair queue decides who is next, so that waiting costs nothing and nobody
+//! starves. Only the head of the queue competes with other processes for the file's lock; where
+//! that has to wait, a thread of its own waits in the kernel, so that no event loop is blocked.
+
+use std::{
+    collections::HashMap,
+    fs::{File, OpenOptions},
+    io,
+    os::unix::fs::OpenOptionsExt,
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use rustix::{
+    fs::{FlockOperation, OFlags},
+    io::Errno,
+};
+use tokio::{
+    sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock},
+    task,
+    time::{Instant, timeout_at},
+};
+
+/// The longest lock name, in characters.
+pub const NAME_CHARS_MAX: usize = 64;
+
+/// The most lock names in one scope; a plugin needs one or two.
+const NAMES_MAX: usize = 64;
+
+/// How a lock is held.
+#[derive(Clone, Copy, Debug)]
+pub enum Mode {
+    /// Together with other shared holders.
+    Shared,
+    /// By one holder only.
+    Exclusive,
+}
+
+/// Why a lock is not held.
+#[derive(Debug)]
+pub enum LockError {
+    /// Others held it for the whole of the wait.
+    TimedOut,
+    /// The name is not 1 to [`NAME_CHARS_MAX`] characters out of `a-z A-Z 0-9 _ -`.
+    InvalidName,
+    /// The lock file can't be opened or locked.
+    Unavailable(String),
+}
+
+/// Where lock files are: `{directory}/{prefix}.{name}.lock`.
+///
+/// Whoever uses the same directory and prefix, in this process or another, shares the locks.
+pub struct LockScope {
+    directory: PathBuf,
+    prefix: String,
+    queues: Mutex<HashMap<String, Queue>>,
+}
+
+type Queue = Arc<RwLock<()>>;
+
+impl LockScope {
+    /// Locks in `directory`, which must exist by the time that the first one is opened.
+    pub fn new(directory: PathBuf, prefix: String) -> Self {
+        Self { directory, prefix, queues: Mutex::default() }
+    }
+
+    /// Opens the lock called `name`, making its file where it does not exist.
+    ///
+    /// # Errors
+    ///
+    /// [`LockError::InvalidName`] and [`LockError::Unavailable`].
+    pub fn open(&self, name: &str) -> Result<Lock, LockError> {
+        let valid = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+        if name.is_empty() || name.len() > NAME_CHARS_MAX || !name.chars().all(valid) {
+            return Err(LockError::InvalidName);
+        }
+        let path = self.directory.join(format!("{}.{name}.lock", self.prefix));
+        let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
+        if queues.len() >= NAMES_MAX && !queues.contains_key(name) {
+            return Err(LockError::Unavailable(format!("more than {NAMES_MAX} names of locks")));
+        }
+        let queue = queues.entry(name.to_owned()).or_default().clone();
+        let files = Arc::new(LockFiles { path, spare: Mutex::default() });
+        files.put_back(files.open()?);
+        Ok(Lock { queue, files })
+    }
+}
+
+/// A named lock, free or held.
+#[derive(Clone)]
+pub struct Lock {
+    queue: Queue,
+    files: Arc<LockFiles>,
+}
+
+impl Lock {
+    /// Takes the lock if it is free; none if it is not.
+    ///
+    /// # Errors
+    ///
+    /// [`LockError::Unavailable`].
+    pub fn try_acquire(&self, mode: Mode) -> Result<Option<Guard>, LockError> {
+        let Some(turn) = Turn::try_take(&self.queue, mode) else {
+            return Ok(None);
+        };
+        Ok(self.files.try_lock(mode)?.map(|file| self.guard(file, turn)))
+    }
+
+    /// Takes the lock, waiting for up to `wait`.
+    ///
+    /// # Errors
+    ///
+    /// [`LockError::TimedOut`] and [`LockError::Unavailable`].
+    pub async fn acquire(&self, mode: Mode, wait: Duration) -> Result<Guard, LockError> {
+        let deadline = Instant::now() + wait;
+        let turn = timeout_at(deadline, Turn::take(&self.queue, mode))
+            .await
+            .map_err(|_| LockError::TimedOut)?;
+        if let Some(file) = self.files.try_lock(mode)? {
+            return Ok(self.guard(file, turn));
+        }
+        // Another process holds the file. If it does so past the deadline, the thread keeps its
+        // turn, so that there is never more than one thread waiting for a lock that is exclusive.
+        let this = self.clone();
+        let waiting = task::spawn_blocking(move || {
+            let file = this.files.lock(mode)?;
+            Ok(this.guard(file, turn))
+        });
+        match timeout_at(deadline, waiting).await {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(panic)) => Err(LockError::Unavailable(panic.to_string())),
+            Err(_) => Err(LockError::TimedOut),
+        }
+    }
+
+    fn guard(&self, file: File, turn: Turn) -> Guard {
+        Guard { file: Some(file), files: self.files.clone(), _turn: turn }
+    }
+}
+
+/// A lock that is held. Dropping it releases the lock.
+pub struct Guard {
+    file: Option<File>,
+    files: Arc<LockFiles>,
+    /// Given up after the file's lock, so that the next in the queue finds that free.
+    _turn: Turn,
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        let Some(file) = self.file.take() else { return };
+        if rustix::fs::flock(&file, FlockOperation::Unlock).is_ok() {
+            self.files.put_back(file);
+        }
+        // A file that can't be unlocked is closed here, which releases the lock too.
+    }
+}
+
+/// The head of the queue within this process.
+enum Turn {
+    Shared { _permit: OwnedRwLockReadGuard<()> },
+    Exclusive { _permit: OwnedRwLockWriteGuard<()> },
+}
+
+impl Turn {
+    async fn take(queue: &Queue, mode: Mode) -> Self {
+        match mode {
+            Mode::Shared => Self::Shared { _permit: queue.clone().read_owned().await },
+            Mode::Exclusive => Self::Exclusive { _permit: queue.clone().write_owned().await },
+        }
+    }
+
+    fn try_take(queue: &Queue, mode: Mode) -> Option<Self> {
+        Some(match mode {
+            Mode::Shared => Self::Shared { _permit: queue.clone().try_read_owned().ok()? },
+            Mode::Exclusive => Self::Exclusive { _permit: queue.clone().try_write_owned().ok()? },
+        })
+    }
+}
+
+/// Open files of one lock. Each holder needs one of its own, because a lock belongs to an open file;
+/// one is kept between holders, because opening costs several times what locking does.
+struct LockFiles {
+    path: PathBuf,
+    spare: Mutex<Option<File>>,
+}
+
+impl LockFiles {
+    /// Locks a file without waiting; none when another process holds it.
+    fn try_lock(&self, mode: Mode) -> Result<Option<File>, LockError> {
+        let operation = match mode {
+            Mode::Shared => FlockOperation::NonBlockingLockShared,
+            Mode::Exclusive => FlockOperation::NonBlockingLockExclusive,
+        };
+        match self.lock_with(operation) {
+            Ok(file) => Ok(Some(file)),
+            Err(Errno::WOULDBLOCK) => Ok(None),
+            Err(errno) => Err(self.unavailable("lock", errno)),
+        }
+    }
+
+    /// Locks a file, blocking this thread for as long as another process holds it.
+    fn lock(&self, mode: Mode) -> Result<File, LockError> {
+        let operation = match mode {
+            Mode::Shared => FlockOperation::LockShared,
+            Mode::Exclusive => FlockOperation::LockExclusive,
+        };
+        self.lock_with(operation).map_err(|errno| self.unavailable("lock", errno))
+    }
+
+    fn lock_with(&self, operation: FlockOperation) -> Result<File, Errno> {
+        loop {
+            let spare = self.spare().take();
+            let file = match spare {
+                Some(file) => file,
+                None => self.open_file()?,
+            };
+            match rustix::fs::flock(&file, operation) {
+                // A file that was deleted excludes nobody: who comes next makes a new one.
+                Ok(()) if rustix::fs::fstat(&file)?.st_nlink == 0 => {}
+                Ok(()) => return Ok(file),
+                Err(Errno::INTR) => self.put_back(file),
+                Err(errno) => {
+                    self.put_back(file);
+                    return Err(errno);
+                }
+            }
+        }
+    }
+
+    fn open(&self) -> Result<File, LockError> {
+        self.open_file().map_err(|errno| self.unavailable("open", errno))
+    }
+
+    fn open_file(&self) -> Result<File, Errno> {
+        OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .custom_flags(OFlags::NOFOLLOW.bits().cast_signed())
+            .open(&self.path)
+            .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))
+    }
+
+    fn put_back(&self, file: File) {
+        *self.spare() = Some(file);
+    }
+
+    fn spare(&self) -> std::sync::MutexGuard<'_, Option<File>> {
+        self.spare.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn unavailable(&self, action: &str, errno: Errno) -> LockError {
+        let why = io::Error::from(errno);
+        LockError::Unavailable(format!(
+            "can't {action} the lock file {}: {why}",
+            self.path.display()
+        ))
+    }
+}

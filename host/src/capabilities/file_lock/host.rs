@@ -1,0 +1,77 @@
+//! The interface `tally:file-lock/locks` on lock files.
+
+use std::time::Duration;
+
+use wasmtime::component::Resource;
+
+use super::{FileLockCtxView, Guard, Lock, LockError, Mode};
+use crate::bindings::tally::file_lock::locks::{self, Error, Host, HostGuard, HostLock};
+
+type Answer<T> = wasmtime::Result<Result<T, Error>>;
+
+impl Host for FileLockCtxView<'_> {}
+
+impl HostLock for FileLockCtxView<'_> {
+    fn open(&mut self, name: String) -> Answer<Resource<Lock>> {
+        match self.ctx.scope.open(&name) {
+            Ok(lock) => Ok(Ok(self.table.push(lock)?)),
+            Err(error) => Ok(Err(error.into())),
+        }
+    }
+
+    fn try_acquire(
+        &mut self,
+        lock: Resource<Lock>,
+        mode: locks::Mode,
+    ) -> Answer<Option<Resource<Guard>>> {
+        match self.table.get(&lock)?.try_acquire(mode.into()) {
+            Ok(Some(guard)) => Ok(Ok(Some(self.table.push(guard)?))),
+            Ok(None) => Ok(Ok(None)),
+            Err(error) => Ok(Err(error.into())),
+        }
+    }
+
+    async fn acquire(
+        &mut self,
+        lock: Resource<Lock>,
+        mode: locks::Mode,
+        wait_ms: u32,
+    ) -> Answer<Resource<Guard>> {
+        let wait = Duration::from_millis(wait_ms.into()).min(self.ctx.wait_max);
+        match self.table.get(&lock)?.acquire(mode.into(), wait).await {
+            Ok(guard) => Ok(Ok(self.table.push(guard)?)),
+            Err(error) => Ok(Err(error.into())),
+        }
+    }
+
+    fn drop(&mut self, lock: Resource<Lock>) -> wasmtime::Result<()> {
+        self.table.delete(lock)?;
+        Ok(())
+    }
+}
+
+impl HostGuard for FileLockCtxView<'_> {
+    fn drop(&mut self, guard: Resource<Guard>) -> wasmtime::Result<()> {
+        self.table.delete(guard)?;
+        Ok(())
+    }
+}
+
+impl From<locks::Mode> for Mode {
+    fn from(mode: locks::Mode) -> Self {
+        match mode {
+            locks::Mode::Shared => Mode::Shared,
+            locks::Mode::Exclusive => Mode::Exclusive,
+        }
+    }
+}
+
+impl From<LockError> for Error {
+    fn from(error: LockError) -> Self {
+        match error {
+            LockError::TimedOut => Error::TimedOut,
+            LockError::InvalidName => Error::InvalidName,
+            LockError::Unavailable(why) => Error::Unavailable(why),
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! What a lock promises. Two scopes on one directory stand for two processes: they share nothing
+//! but the files.
+
+use std::{
+    fs,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::task::JoinSet;
+
+use super::{LockError, LockScope, Mode};
+
+const SHORT: Duration = Duration::from_millis(20);
+const LONG: Duration = Duration::from_secs(20);
+
+fn scopes() -> (tempfile::TempDir, LockScope, LockScope) {
+    let dir = tempfile::tempdir().unwrap();
+    let scope = || LockScope::new(dir.path().to_path_buf(), "test".into());
+    let (first, second) = (scope(), scope());
+    (dir, first, second)
+}
+
+#[tokio::test]
+async fn an_exclusive_holder_keeps_everybody_out_until_it_lets_go() {
+    let (_dir, first, second) = scopes();
+    let guard = first.open("a").unwrap().acquire(Mode::Exclusive, LONG).await.unwrap();
+    for scope in [&first, &second] {
+        for mode in [Mode::Shared, Mode::Exclusive] {
+            let lock = scope.open("a").unwrap();
+            assert!(lock.try_acquire(mode).unwrap().is_none());
+        }
+    }
+    let waited = first.open("a").unwrap().acquire(Mode::Exclusive, SHORT).await;
+    assert!(matches!(waited, Err(LockError::TimedOut)));
+    assert!(
+        second.open("b").unwrap().try_acquire(Mode::Exclusive).unwrap().is_some(),
+        "another name"
+    );
+    drop(guard);
+    assert!(second.open("a").unwrap().try_acquire(Mode::Exclusive).unwrap().is_some());
+}
+
+#[tokio::test]
+async fn shared_holders_keep_out_only_exclusive_ones() {
+    let (_dir, first, second) = scopes();
+    let lock = first.open("a").unwrap();
+    let one = lock.try_acquire(Mode::Shared).unwrap().unwrap();
+    let two = lock.try_acquire(Mode::Shared).unwrap().unwrap();
+    let three = second.open("a").unwrap().try_acquire(Mode::Shared).unwrap().unwrap();
+    drop((one, three));
+    let other = second.open("a").unwrap();
+    assert!(other.try_acquire(Mode::Exclusive).unwrap().is_none(), "one shared holder is left");
+    drop(two);
+    assert!(other.try_acquire(Mode::Exclusive).unwrap().is_some());
+}
+
+#[tokio::test]
+async fn a_waiter_gets_the_lock_when_another_process_lets_go() {
+    let (_dir, first, second) = scopes();
+    let guard = first.open("a").unwrap().try_acquire(Mode::Exclusive).unwrap();
+    let lock = second.open("a").unwrap();
+    let released = Arc::new(AtomicBool::new(false));
+    let seen = released.clone();
+    let waiter = tokio::spawn(async move {
+        let guard = lock.acquire(Mode::Exclusive, LONG).await.unwrap();
+        assert!(seen.load(Ordering::SeqCst), "the lock was taken while it was held");
+        drop(guard);
+    });
+    tokio::time::sleep(SHORT).await;
+    released.store(true, Ordering::SeqCst);
+    drop(guard);
+    waiter.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_waiter_that_gave_up_does_not_keep_the_lock() {
+    let (_dir, first, second) = scopes();
+    let guard = first.open("a").unwrap().try_acquire(Mode::Exclusive).unwrap();
+    let lock = second.open("a").unwrap();
+    assert!(matches!(lock.acquire(Mode::Exclusive, SHORT).await, Err(LockError::TimedOut)));
+    drop(guard);
+    assert!(lock.acquire(Mode::Exclusive, LONG).await.is_ok());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn two_processes_with_many_callers_each_exclude_one_another_and_all_get_their_turn() {
+    let (_dir, first, second) = scopes();
+    let inside = Arc::new(AtomicU32::new(0));
+    let mut callers = JoinSet::new();
+    for idx in 0..16 {
+        let lock = if idx % 2 == 0 { &first } else { &second }.open("a").unwrap();
+        let inside = inside.clone();
+        callers.spawn(async move {
+            for _ in 0..50 {
+                let guard = lock.acquire(Mode::Exclusive, LONG).await.unwrap();
+                assert_eq!(inside.fetch_add(1, Ordering::SeqCst), 0, "two are inside");
+                tokio::task::yield_now().await;
+                inside.fetch_sub(1, Ordering::SeqCst);
+                drop(guard);
+            }
+        });
+    }
+    callers.join_all().await;
+}
+
+#[tokio::test]
+async fn a_lock_whose_file_was_deleted_is_made_anew() {
+    let (dir, first, second) = scopes();
+    let lock = first.open("a").unwrap();
+    drop(lock.try_acquire(Mode::Exclusive).unwrap().unwrap());
+    fs::remove_file(dir.path().join("test.a.lock")).unwrap();
+    let _guard = lock.try_acquire(Mode::Exclusive).unwrap().unwrap();
+    assert!(second.open("a").unwrap().try_acquire(Mode::Exclusive).unwrap().is_none());
+}
+
+#[test]
+fn names_can_not_leave_the_directory_nor_grow_without_end() {
+    let (_dir, scope, _) = scopes();
+    for name in ["", "..", "a/b", "a.b", "é", &"x".repeat(65)] {
+        assert!(matches!(scope.open(name), Err(LockError::InvalidName)), "{name}");
+    }
+    for idx in 0..64 {
+        scope.open(&idx.to_string()).unwrap();
+    }
+    assert!(matches!(scope.open("one-more"), Err(LockError::Unavailable(_))));
+    assert!(scope.open("7").is_ok());
+}
+
+#[test]
+fn a_lock_file_that_can_not_be_made_is_named() {
+    let scope = LockScope::new("/nonexistent".into(), "test".into());
+    let Err(LockError::Unavailable(why)) = scope.open("a") else { panic!("it was opened") };
+    assert!(why.contains("/nonexistent/test.a.lock"), "{why}");
+}

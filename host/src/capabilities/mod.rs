@@ -1,0 +1,214 @@
+//! What the host can lend to a plugin. Each capability stands for some interfaces; a plugin gets
+//! those that it imports and was granted, and nothing else.
+
+pub mod file_lock;
+pub mod log;
+pub mod shared_memory;
+mod standard;
+
+use std::{collections::BTreeSet, fmt, path::PathBuf, str::FromStr, sync::Arc, time::Duration};
+
+use wasmtime::component::{Linker, ResourceTable};
+use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi_config::{WasiConfig, WasiConfigVariables};
+use wasmtime_wasi_io::IoView;
+
+use file_lock::{FileLockCtx, FileLockCtxView, LockScope};
+use log::{LogStream, PluginLog};
+use shared_memory::{LazyRegion, SharedMemoryCtx};
+
+/// The most random bytes that one call hands to a plugin.
+const RANDOM_BYTES_MAX: u64 = 4096;
+
+/// The most locks, guards, files and streams that one instance has open at a time.
+const RESOURCES_MAX: usize = 1024;
+
+/// Something that the host lends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Capability {
+    /// Named 64-bit cells in memory that processes share.
+    SharedMemory,
+    /// Locks across calls and processes.
+    FileLock,
+    /// The files in one directory.
+    Files,
+    /// The time of day, a monotonic clock, timers.
+    Clocks,
+    /// The plugin's settings.
+    Config,
+    /// Lines in the host's log, through standard output and error.
+    Log,
+    /// An empty environment, random numbers and an exit, as languages' runtimes ask for.
+    Environment,
+}
+
+impl Capability {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::SharedMemory,
+        Self::FileLock,
+        Self::Files,
+        Self::Clocks,
+        Self::Config,
+        Self::Log,
+        Self::Environment,
+    ];
+
+    /// The name by which it is granted.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::SharedMemory => "shared-memory",
+            Self::FileLock => "file-lock",
+            Self::Files => "files",
+            Self::Clocks => "clocks",
+            Self::Config => "config",
+            Self::Log => "log",
+            Self::Environment => "environment",
+        }
+    }
+
+    /// The capability that `interface` (`namespace:package/name@version`) belongs to.
+    pub fn of_interface(interface: &str) -> Option<Self> {
+        let name = interface.split('@').next().unwrap_or_default();
+        Some(match name.split_once('/')? {
+            ("tally:shared-memory", _) => Self::SharedMemory,
+            ("tally:file-lock", _) => Self::FileLock,
+            ("wasi:filesystem", _) => Self::Files,
+            ("wasi:clocks", _) => Self::Clocks,
+            ("wasi:config", _) => Self::Config,
+            ("wasi:cli", "environment" | "exit") | ("wasi:random", _) => Self::Environment,
+            ("wasi:cli", _) => Self::Log,
+            _ => return None,
+        })
+    }
+
+    fn link<T: LentView>(self, linker: &mut Linker<T>) -> wasmtime::Result<()> {
+        match self {
+            Self::SharedMemory => {
+                shared_memory::add_to_linker(linker, |state| state.lent().shared_memory())
+            }
+            Self::FileLock => file_lock::add_to_linker(linker, |state| state.lent().file_lock()),
+            Self::Files => standard::link_files(linker),
+            Self::Clocks => standard::link_clocks(linker),
+            Self::Config => wasmtime_wasi_config::add_to_linker(linker, |state| {
+                WasiConfig::new(&state.lent().config)
+            }),
+            Self::Log => standard::link_output(linker),
+            Self::Environment => standard::link_environment(linker),
+        }
+    }
+}
+
+impl fmt::Display for Capability {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Capability {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        Self::ALL.into_iter().find(|capability| capability.name() == name).ok_or_else(|| {
+            let known = Self::ALL.map(Self::name).join(", ");
+            format!("there is no capability \"{name}\"; there are {known}")
+        })
+    }
+}
+
+/// Links the interfaces of `capabilities`, and WASI's streams and polling, which reach nothing by
+/// themselves.
+///
+/// # Errors
+///
+/// When one of them is linked already.
+pub fn link<T: LentView>(
+    capabilities: &BTreeSet<Capability>,
+    linker: &mut Linker<T>,
+) -> wasmtime::Result<()> {
+    wasmtime_wasi_io::add_to_linker_async(linker)?;
+    capabilities.iter().try_for_each(|capability| capability.link(linker))
+}
+
+/// What one plugin was granted, and with which settings. All its instances share it.
+pub struct Grants {
+    /// The capabilities to link.
+    pub capabilities: BTreeSet<Capability>,
+    /// The region that `shared-memory` lends.
+    pub region: Option<Arc<LazyRegion>>,
+    /// The locks that `file-lock` lends, and the longest wait for one.
+    pub locks: Option<(Arc<LockScope>, Duration)>,
+    /// The directory that `files` lends.
+    pub directory: Option<PathBuf>,
+    /// The settings that `config` lends.
+    pub settings: Vec<(String, String)>,
+    /// Where the output of `log` goes.
+    pub log: Arc<PluginLog>,
+}
+
+impl Grants {
+    /// What one new instance is lent.
+    ///
+    /// # Errors
+    ///
+    /// When the granted region or directory can't be opened.
+    pub fn lend(&self) -> anyhow::Result<Lent> {
+        let mut wasi = WasiCtx::builder();
+        wasi.max_random_size(RANDOM_BYTES_MAX)
+            .stdout(LogStream::new(self.log.clone(), "stdout"))
+            .stderr(LogStream::new(self.log.clone(), "stderr"));
+        if let Some(directory) = &self.directory {
+            wasi.preopened_dir(directory, directory.to_string_lossy(), FsPerms::ReadWrite)?;
+        }
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(RESOURCES_MAX);
+        let region = self.region.as_ref().map(|region| region.get()).transpose()?;
+        let locks = self.locks.clone();
+        Ok(Lent {
+            table,
+            wasi: wasi.build(),
+            config: self.settings.iter().cloned().collect(),
+            shared_memory: region.map(SharedMemoryCtx::new),
+            file_lock: locks.map(|(scope, wait_max)| FileLockCtx::new(scope, wait_max)),
+        })
+    }
+}
+
+/// What one instance was lent. Dropping it gives everything back: locks are released, files closed.
+pub struct Lent {
+    table: ResourceTable,
+    wasi: WasiCtx,
+    config: WasiConfigVariables,
+    shared_memory: Option<SharedMemoryCtx>,
+    file_lock: Option<FileLockCtx>,
+}
+
+/// Why the two `expect`s below hold: `Grants` links a capability and lends it, or does neither.
+const GRANTED: &str = "a capability that is linked was lent";
+
+impl Lent {
+    fn shared_memory(&mut self) -> &mut SharedMemoryCtx {
+        self.shared_memory.as_mut().expect(GRANTED)
+    }
+
+    fn file_lock(&mut self) -> FileLockCtxView<'_> {
+        let ctx = self.file_lock.as_mut().expect(GRANTED);
+        FileLockCtxView { ctx, table: &mut self.table }
+    }
+
+    /// As WASI's implementation wants to see it.
+    pub fn wasi(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+    }
+
+    /// The owner of the instance's resources.
+    pub fn table(&mut self) -> &mut ResourceTable {
+        &mut self.table
+    }
+}
+
+/// The state of a store whose guest was lent capabilities.
+pub trait LentView: WasiView + IoView + 'static {
+    /// The capabilities.
+    fn lent(&mut self) -> &mut Lent;
+}

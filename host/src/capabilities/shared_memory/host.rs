@@ -1,0 +1,37 @@
+//! The interface `tally:shared-memory/cells` on a region.
+
+use super::{CellError, SharedMemoryCtx};
+use crate::bindings::tally::shared_memory::cells::{Error, Host};
+
+type Answer<T> = wasmtime::Result<Result<T, Error>>;
+
+impl Host for SharedMemoryCtx {
+    fn load(&mut self, key: String) -> Answer<i64> {
+        Ok(self.region.load(&key).map_err(Error::from))
+    }
+
+    fn store(&mut self, key: String, value: i64) -> Answer<()> {
+        Ok(self.region.store(&key, value).map_err(Error::from))
+    }
+
+    fn add(&mut self, key: String, delta: i64) -> Answer<i64> {
+        Ok(self.region.add(&key, delta).map_err(Error::from))
+    }
+
+    fn compare_exchange(&mut self, key: String, expected: i64, new: i64) -> Answer<i64> {
+        Ok(self.region.compare_exchange(&key, expected, new).map_err(Error::from))
+    }
+}
+
+impl From<CellError> for Error {
+    fn from(error: CellError) -> Self {
+        match error {
+            CellError::Overflow => Error::Overflow,
+            CellError::Full(capacity) => Error::Full(capacity),
+            CellError::InvalidKey => Error::InvalidKey,
+            CellError::TableLocked => Error::Unavailable(
+                "another process holds the shared-memory region's key table; try again".into(),
+            ),
+        }
+    }
+}

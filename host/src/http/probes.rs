@@ -1,0 +1,39 @@
+//! The endpoints by which a supervisor sees how the host is.
+//!
+//! * `GET /livez`: the process answers; says nothing of the storage, whose failure no restart mends.
+//! * `GET /readyz`: the plugin answers too, so that traffic may come.
+
+use std::time::Duration;
+
+use axum::{Json, extract::State};
+use serde::Serialize;
+use tokio::time::timeout;
+
+use super::{Counter, problem::Problem};
+use crate::plugin::{DEFAULT_KEY, instance::Operation};
+
+/// How long the plugin may take to answer that it is ready.
+const READY_TIME_MAX: Duration = Duration::from_secs(1);
+
+#[derive(Serialize)]
+pub struct Live {
+    status: &'static str,
+}
+
+#[derive(Serialize)]
+pub struct Ready {
+    status: &'static str,
+    plugin: String,
+}
+
+pub async fn live() -> Json<Live> {
+    Json(Live { status: "live" })
+}
+
+pub async fn ready<C: Counter>(State(counter): State<C>) -> Result<Json<Ready>, Problem> {
+    match timeout(READY_TIME_MAX, counter.call(Operation::Get, DEFAULT_KEY)).await {
+        Ok(Ok(_)) => Ok(Json(Ready { status: "ready", plugin: counter.plugin().to_owned() })),
+        Ok(Err(error)) => Err(Problem::not_ready(&Problem::from(error).detail)),
+        Err(_) => Err(Problem::not_ready("the plugin did not answer within 1 s")),
+    }
+}

@@ -1,0 +1,197 @@
+//! Errors as clients see them: RFC 9457 problem details. The only place that chooses a status.
+
+use axum::{
+    body::Body,
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use serde::Serialize;
+
+use crate::{
+    bindings::exports::tally::counter::counter::Error as Refusal, plugin::instance::CallError,
+};
+
+/// Seconds after which a client may try again what was refused for a passing reason.
+const RETRY_AFTER_S: &str = "1";
+
+/// A request that was not done, or of which nobody knows whether it was.
+#[derive(Debug)]
+pub struct Problem {
+    status: StatusCode,
+    /// What happened, for programs.
+    code: &'static str,
+    /// What happened, for people.
+    pub(super) detail: String,
+    retry: bool,
+    close: bool,
+}
+
+#[derive(Serialize)]
+struct Body9457<'a> {
+    r#type: &'static str,
+    title: &'static str,
+    status: u16,
+    code: &'static str,
+    detail: &'a str,
+}
+
+impl Problem {
+    fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
+        Self { status, code, detail: detail.into(), retry: false, close: false }
+    }
+
+    /// The same, to be tried again later.
+    fn retry(self) -> Self {
+        Self { retry: true, ..self }
+    }
+
+    /// The same, after which the connection can't be used for another request.
+    fn close(self) -> Self {
+        Self { close: true, ..self }
+    }
+
+    pub(super) fn not_found() -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not-found", "there is nothing at this path")
+    }
+
+    pub(super) fn method_not_allowed() -> Self {
+        let detail = "this path has no such method; see the header allow";
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", detail)
+    }
+
+    pub(super) fn bad_request(detail: String) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "bad-request", detail)
+    }
+
+    pub(super) fn invalid_key(detail: &str) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "invalid-key", detail)
+    }
+
+    pub(super) fn missing_host() -> Self {
+        let detail = "a request of HTTP/1.1 has one header host (RFC 9112, section 3.2)";
+        Self::new(StatusCode::BAD_REQUEST, "missing-host", detail)
+    }
+
+    pub(super) fn body_too_large(bytes_max: u32) -> Self {
+        let detail = format!("the body is larger than {bytes_max} bytes");
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "body-too-large", detail).close()
+    }
+
+    pub(super) fn body_too_slow(time_ms_max: u32) -> Self {
+        let detail = format!("the body did not arrive within {time_ms_max} ms");
+        Self::new(StatusCode::REQUEST_TIMEOUT, "body-too-slow", detail).close()
+    }
+
+    pub(super) fn body_broken() -> Self {
+        let detail = "the body could not be read to its end";
+        Self::new(StatusCode::BAD_REQUEST, "body-broken", detail).close()
+    }
+
+    pub(super) fn not_ready(why: &str) -> Self {
+        let detail = format!("not ready: {why}");
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "not-ready", detail).retry()
+    }
+
+    /// What hyper refused by itself, with this status and no body.
+    pub fn unreadable(status: StatusCode) -> Self {
+        let (code, detail) = match status {
+            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => {
+                ("head-too-large", "the head of the request has too many bytes or headers")
+            }
+            StatusCode::URI_TOO_LONG => ("uri-too-long", "the request's target is too long"),
+            _ => ("malformed-request", "the head of the request is not valid HTTP/1.1"),
+        };
+        Self::new(status, code, detail).close()
+    }
+
+    /// As an HTTP/1.1 message, for where no HTTP library is in between.
+    pub fn to_message(&self) -> Vec<u8> {
+        let (status, json) = (self.status, self.json());
+        let reason = status.canonical_reason().unwrap_or_default();
+        let mut message = format!(
+            "HTTP/1.1 {} {reason}\r\ncontent-type: {CONTENT_TYPE}\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
+            status.as_u16(),
+            json.len()
+        )
+        .into_bytes();
+        message.extend_from_slice(&json);
+        message
+    }
+
+    fn json(&self) -> Vec<u8> {
+        let body = Body9457 {
+            r#type: "about:blank",
+            title: self.status.canonical_reason().unwrap_or("Error"),
+            status: self.status.as_u16(),
+            code: self.code,
+            detail: &self.detail,
+        };
+        serde_json::to_vec(&body).expect("texts and numbers are always JSON")
+    }
+}
+
+const CONTENT_TYPE: &str = "application/problem+json";
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let mut response = Response::new(Body::from(self.json()));
+        *response.status_mut() = self.status;
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(CONTENT_TYPE));
+        if self.retry {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_S));
+        }
+        if self.close {
+            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
+    }
+}
+
+impl From<CallError> for Problem {
+    fn from(error: CallError) -> Self {
+        use StatusCode as Status;
+        const UNKNOWN: &str = "whether this call counted is unknown";
+        match error {
+            CallError::Refused(refusal) => refusal.into(),
+            CallError::Trapped(reason) => {
+                let detail = format!("the plugin broke off: {}; {UNKNOWN}", reason.describe());
+                Self::new(Status::INTERNAL_SERVER_ERROR, "plugin-trapped", detail)
+            }
+            CallError::TimedOut => {
+                let detail = format!("the plugin did not answer within --call-time-max; {UNKNOWN}");
+                Self::new(Status::GATEWAY_TIMEOUT, "call-timed-out", detail)
+            }
+            CallError::Busy => {
+                let detail = "too many calls are waiting; this one was not begun";
+                Self::new(Status::SERVICE_UNAVAILABLE, "too-busy", detail).retry()
+            }
+            CallError::NoInstance(why) => {
+                let detail =
+                    format!("the plugin could not be started, this call was not begun: {why}");
+                Self::new(Status::SERVICE_UNAVAILABLE, "no-instance", detail).retry()
+            }
+        }
+    }
+}
+
+impl From<Refusal> for Problem {
+    fn from(refusal: Refusal) -> Self {
+        use StatusCode as Status;
+        match refusal {
+            Refusal::Overflow => {
+                let detail = "the value would leave the signed 64-bit range; it is unchanged";
+                Self::new(Status::CONFLICT, "overflow", detail)
+            }
+            Refusal::Conflict => {
+                let detail = "others were in the way until the retry budget was used up; nothing was changed";
+                Self::new(Status::SERVICE_UNAVAILABLE, "conflict", detail).retry()
+            }
+            Refusal::Unavailable(why) => {
+                Self::new(Status::SERVICE_UNAVAILABLE, "storage-unavailable", why).retry()
+            }
+            Refusal::InvalidKey(why) => Self::invalid_key(&why),
+            Refusal::Other(why) => Self::new(Status::INTERNAL_SERVER_ERROR, "storage-error", why),
+        }
+    }
+}

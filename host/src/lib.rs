@@ -1,0 +1,22 @@
+//! Tally: a counter server whose storage backend and locking method are WebAssembly plugins.
+//!
+//! # Layout
+//!
+//! * [`capabilities`]: what the host can lend to a plugin.
+//! * [`plugin`]: finding, loading and calling plugins.
+//! * [`worker`]: threads, connections, and the pools of plugin instances.
+//! * [`http`]: requests and answers.
+//! * [`serve`]: all of it put together. [`list`]: the command `tally plugins`.
+//! * [`config`]: everything that can be set.
+
+pub mod bindings;
+pub mod capabilities;
+pub mod config;
+pub mod error;
+pub mod http;
+pub mod list;
+pub mod plugin;
+pub mod serve;
+pub mod shutdown;
+pub mod telemetry;
+pub mod worker;

@@ -1,0 +1,123 @@
+//! The known plugins: those that are compiled into the host, and the files of a directory.
+
+use std::{
+    ffi::OsStr,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use crate::error::UsageError;
+
+/// A plugin that is compiled into the host, with what its manifest says of it.
+#[derive(Debug)]
+pub struct Bundled {
+    /// `<storage>-<method>`.
+    pub name: &'static str,
+    /// Where it keeps the counters.
+    pub storage: &'static str,
+    /// How it keeps callers apart.
+    pub method: &'static str,
+    /// What it promises under contention.
+    pub guarantee: &'static str,
+    /// Names of the capabilities that it is granted without being asked.
+    pub grants: &'static [&'static str],
+    /// The component.
+    pub wasm: &'static [u8],
+}
+
+/// All of them, in alphabetical order.
+pub const BUNDLED: &[Bundled] = include!(concat!(env!("OUT_DIR"), "/bundled.rs"));
+
+/// A plugin that can be loaded.
+#[derive(Clone, Debug)]
+pub struct KnownPlugin {
+    /// The name by which it is chosen.
+    pub name: String,
+    /// Where its component is.
+    pub source: Source,
+}
+
+/// Where a component is.
+#[derive(Clone, Debug)]
+pub enum Source {
+    /// In this program.
+    Bundled(&'static Bundled),
+    /// In a file.
+    File(PathBuf),
+}
+
+impl KnownPlugin {
+    fn bundled(bundled: &'static Bundled) -> Self {
+        Self { name: bundled.name.to_owned(), source: Source::Bundled(bundled) }
+    }
+
+    /// The plugin in a file, called as the file is without `.wasm`, or with it where another plugin
+    /// has that name already.
+    fn file(path: PathBuf, others: &[KnownPlugin]) -> Self {
+        let text = |part: Option<&OsStr>| part.unwrap_or_default().to_string_lossy().into_owned();
+        let (stem, name) = (text(path.file_stem()), text(path.file_name()));
+        let free = others.iter().all(|plugin| plugin.name != stem);
+        Self { name: if free { stem } else { name }, source: Source::File(path) }
+    }
+}
+
+/// The known plugins.
+#[derive(Debug)]
+pub struct Catalog {
+    plugins: Vec<KnownPlugin>,
+}
+
+impl Catalog {
+    /// The bundled plugins and the `.wasm` files in `directory`.
+    ///
+    /// # Errors
+    ///
+    /// When the directory can't be read.
+    pub fn new(directory: Option<&Path>) -> Result<Self, UsageError> {
+        let mut plugins: Vec<_> = BUNDLED.iter().map(KnownPlugin::bundled).collect();
+        for path in directory.map(wasm_files).transpose()?.unwrap_or_default() {
+            plugins.push(KnownPlugin::file(path, &plugins));
+        }
+        Ok(Self { plugins })
+    }
+
+    /// All known plugins.
+    pub fn plugins(&self) -> &[KnownPlugin] {
+        &self.plugins
+    }
+
+    /// The plugin that `choice` means: a name, or the path of a `.wasm` file.
+    ///
+    /// # Errors
+    ///
+    /// When there is none; the message lists the known names and suggests the nearest.
+    pub fn find(&self, choice: &str) -> Result<KnownPlugin, UsageError> {
+        if let Some(plugin) = self.plugins.iter().find(|plugin| plugin.name == choice) {
+            return Ok(plugin.clone());
+        }
+        let path = Path::new(choice);
+        if path.extension().is_none_or(|extension| extension != "wasm") {
+            let names: Vec<&str> = self.plugins.iter().map(|plugin| plugin.name.as_str()).collect();
+            return Err(UsageError::unknown("plugin", choice, &names));
+        }
+        if !path.is_file() {
+            return Err(UsageError(format!("there is no plugin file {choice}")));
+        }
+        Ok(KnownPlugin::file(path.to_path_buf(), &self.plugins))
+    }
+}
+
+fn wasm_files(directory: &Path) -> Result<Vec<PathBuf>, UsageError> {
+    let entries = fs::read_dir(directory)
+        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+        .map_err(|error| {
+            UsageError(format!("can't read the plugin directory {}: {error}", directory.display()))
+        })?;
+    let mut files: Vec<PathBuf> = entries
+        .into_iter()
+        .map(|entry| entry.path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "wasm"))
+        .collect();
+    files.sort();
+    Ok(files)
+}

@@ -1,0 +1,145 @@
+//! Who is granted what: the bundled plugins by their manifests, all others by the settings alone.
+
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use super::{
+    catalog::{KnownPlugin, Source},
+    limits::PluginLimits,
+};
+use crate::{
+    capabilities::{
+        Capability, Grants, file_lock::LockScope, log::PluginLog, shared_memory::LazyRegion,
+    },
+    config::PluginSettings,
+};
+
+/// Makes the grants of plugins. What several of them are lent, such as the region, exists once.
+pub struct Lender {
+    settings: PluginSettings,
+    lock_wait_max: Duration,
+    log_lines_per_second_max: u32,
+    region: Arc<LazyRegion>,
+    region_locks: Arc<LockScope>,
+    file_locks: Option<Arc<LockScope>>,
+}
+
+impl Lender {
+    /// A lender for these settings; `region_name` is used where they name no region.
+    pub fn new(settings: &PluginSettings, limits: &PluginLimits, region_name: String) -> Self {
+        let region_name = settings.shared_memory_name.clone().unwrap_or(region_name);
+        let region = Arc::new(LazyRegion::new(
+            settings.shared_memory_dir.join(&region_name),
+            settings.shared_memory_capacity,
+        ));
+        let region_locks =
+            Arc::new(LockScope::new(settings.shared_memory_dir.clone(), region_name));
+        let file_locks = StorageFile::new(&settings.storage_path)
+            .map(|storage| Arc::new(LockScope::new(storage.directory, storage.name)));
+        Self {
+            settings: settings.clone(),
+            lock_wait_max: limits.lock_wait(),
+            log_lines_per_second_max: limits.log_lines_per_second_max,
+            region,
+            region_locks,
+            file_locks,
+        }
+    }
+
+    /// The capabilities that `plugin` may use.
+    pub fn capabilities(&self, plugin: &KnownPlugin) -> BTreeSet<Capability> {
+        let granted = self
+            .settings
+            .grant
+            .iter()
+            .filter(|grant| grant.plugin == plugin.name)
+            .flat_map(|grant| grant.capabilities.iter().copied());
+        let by_manifest = match &plugin.source {
+            Source::Bundled(bundled) => bundled.grants,
+            Source::File(_) => &[],
+        };
+        let by_manifest = by_manifest
+            .iter()
+            .map(|name| name.parse().expect("a test checks the manifests of the bundled plugins"));
+        by_manifest.chain(granted).collect()
+    }
+
+    /// What `plugin` is lent when it uses `capabilities`, all of which it was granted.
+    ///
+    /// # Errors
+    ///
+    /// A sentence that says what can't be lent, and which setting to change.
+    pub fn lend(
+        &self,
+        plugin: &KnownPlugin,
+        capabilities: BTreeSet<Capability>,
+    ) -> anyhow::Result<Grants> {
+        let has = |capability| capabilities.contains(&capability);
+        let region = has(Capability::SharedMemory).then(|| self.region.clone());
+        let storage = StorageFile::new(&self.settings.storage_path);
+        let mut settings = self.plugin_config(&plugin.name);
+        let mut directory = None;
+        // Locks lie beside what they guard, so that all who share the one share the other.
+        let mut locks = &self.region_locks;
+        if has(Capability::Files) {
+            let Some(storage) = storage else {
+                anyhow::bail!("it keeps its counters in files: set --storage-path to say where");
+            };
+            anyhow::ensure!(
+                storage.directory.is_dir(),
+                "there is no directory {}: make it, or change --storage-path",
+                storage.directory.display()
+            );
+            settings.push(("file".into(), storage.name));
+            directory = Some(storage.directory);
+            locks = self.file_locks.as_ref().unwrap_or(locks);
+        }
+        let locks = has(Capability::FileLock).then(|| (locks.clone(), self.lock_wait_max));
+        let log = PluginLog::new(plugin.name.clone(), self.log_lines_per_second_max);
+        Ok(Grants { capabilities, region, locks, directory, settings, log })
+    }
+
+    fn plugin_config(&self, plugin: &str) -> Vec<(String, String)> {
+        let settings = self.settings.plugin_config.iter();
+        settings
+            .filter(|setting| setting.plugin == plugin)
+            .map(|setting| (setting.key.clone(), setting.value.clone()))
+            .collect()
+    }
+}
+
+/// `--storage-path`, taken apart.
+struct StorageFile {
+    directory: PathBuf,
+    name: String,
+}
+
+impl StorageFile {
+    /// None when the path is empty or names no file.
+    fn new(path: &Path) -> Option<Self> {
+        let name = path.file_name()?.to_string_lossy().into_owned();
+        let directory = match path.parent()? {
+            parent if parent.as_os_str().is_empty() => PathBuf::from("."),
+            parent => parent.to_path_buf(),
+        };
+        Some(Self { directory, name })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{capabilities::Capability, plugin::catalog::BUNDLED};
+
+    #[test]
+    fn bundled_plugins_are_granted_capabilities_that_exist() {
+        for bundled in BUNDLED {
+            for name in bundled.grants {
+                name.parse::<Capability>().unwrap();
+            }
+        }
+    }
+}

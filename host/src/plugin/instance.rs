@@ -1,0 +1,229 @@
+//! One instance of a plugin in a store of its own, called within limits.
+
+use std::sync::Arc;
+
+use wasmtime::{
+    CallHook, Store, StoreLimits, StoreLimitsBuilder, Trap, UpdateDeadline,
+    component::ResourceTable,
+};
+use wasmtime_wasi::{WasiCtxView, WasiView};
+use wasmtime_wasi_io::IoView;
+
+use super::{engine::TICK, loader::Plugin};
+use crate::{
+    bindings::{Contract, exports::tally::counter::counter::Error},
+    capabilities::{Lent, LentView},
+};
+
+/// Elements in a plugin's tables, which hold its function pointers.
+const TABLE_ELEMENTS_MAX: usize = 10_000;
+/// Core instances, memories and tables in one plugin.
+const CORE_INSTANCES_MAX: usize = 64;
+const MEMORIES_MAX: usize = 4;
+const TABLES_MAX: usize = 64;
+/// Bytes of strings and lists that one call of a host function can hand over.
+const HOST_CALL_BYTES_MAX: usize = 1024 * 1024;
+/// Handles that a plugin can have at a time.
+const HANDLES_MAX: usize = 1024;
+
+/// What a caller asks of a counter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operation {
+    /// Add this much; answers with the value after the addition.
+    Increment(i64),
+    /// Answer with the value.
+    Get,
+    /// Set to 0; answers with 0.
+    Reset,
+}
+
+/// Why a call has no answer from the plugin.
+#[derive(Debug)]
+pub enum CallError {
+    /// The plugin refused, with this error.
+    Refused(Error),
+    /// The plugin broke off; its instance is gone. Whether the call counted is unknown.
+    Trapped(TrapReason),
+    /// The call took longer than it may; it goes on, and whether it will count is unknown.
+    TimedOut,
+    /// Too many calls are waiting; this one was not begun.
+    Busy,
+    /// No instance could be made; the call was not begun.
+    NoInstance(String),
+}
+
+/// What made a plugin break off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TrapReason {
+    /// It computed for longer than a call may.
+    CpuTime,
+    /// It called functions too deeply.
+    StackOverflow,
+    /// It called the host more often than a call may.
+    HostCalls,
+    /// Anything else, a panic above all.
+    Other,
+}
+
+impl TrapReason {
+    /// In words.
+    pub fn describe(self) -> &'static str {
+        match self {
+            Self::CpuTime => "it computed for longer than --call-cpu-max",
+            Self::StackOverflow => "its stack overflowed",
+            Self::HostCalls => "it called the host more often than --host-calls-max",
+            Self::Other => "it trapped",
+        }
+    }
+}
+
+/// The state of a plugin's store.
+pub struct State {
+    lent: Lent,
+    memory: StoreLimits,
+    ticks_left: u32,
+    host_calls_left: u32,
+}
+
+impl IoView for State {
+    fn table(&mut self) -> &mut ResourceTable {
+        self.lent.table()
+    }
+}
+
+impl WasiView for State {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        self.lent.wasi()
+    }
+}
+
+impl LentView for State {
+    fn lent(&mut self) -> &mut Lent {
+        &mut self.lent
+    }
+}
+
+/// An instance that waits for its next call. Once a call failed it must not be used again.
+pub struct Instance {
+    plugin: Arc<Plugin>,
+    store: Store<State>,
+    guest: Contract,
+    calls_left: u32,
+}
+
+/// Calls that one instance serves before a fresh one takes its place, so that a plugin that leaks
+/// memory slowly does not run into its limit.
+const CALLS_PER_INSTANCE_MAX: u32 = 1_000_000;
+
+impl Instance {
+    /// Makes an instance; its start-up code runs within the limits of one call.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError::NoInstance`].
+    pub async fn new(plugin: Arc<Plugin>) -> Result<Self, CallError> {
+        match Self::try_new(plugin).await {
+            Ok(instance) => Ok(instance),
+            Err(error) => Err(CallError::NoInstance(format!("{error:#}"))),
+        }
+    }
+
+    async fn try_new(plugin: Arc<Plugin>) -> anyhow::Result<Self> {
+        let memory = StoreLimitsBuilder::new()
+            .memory_size(plugin.limits.memory_bytes_max())
+            .table_elements(TABLE_ELEMENTS_MAX)
+            .instances(CORE_INSTANCES_MAX)
+            .memories(MEMORIES_MAX)
+            .tables(TABLES_MAX)
+            .build();
+        let state =
+            State { lent: plugin.grants.lend()?, memory, ticks_left: 0, host_calls_left: 0 };
+        let mut store = Store::new(plugin.pre.engine(), state);
+        store.limiter(|state| &mut state.memory);
+        store.set_hostcall_fuel(HOST_CALL_BYTES_MAX);
+        store.set_max_component_handles(HANDLES_MAX);
+        store.epoch_deadline_callback(|mut store| {
+            let state = store.data_mut();
+            if state.ticks_left == 0 {
+                return Ok(UpdateDeadline::Interrupt);
+            }
+            state.ticks_left -= 1;
+            Ok(UpdateDeadline::Yield(1))
+        });
+        store.call_hook(|mut store, hook| {
+            if matches!(hook, CallHook::CallingHost) {
+                let state = store.data_mut();
+                state.host_calls_left =
+                    state.host_calls_left.checked_sub(1).ok_or(HostCallsExceeded)?;
+            }
+            Ok(())
+        });
+        refill(&mut store, &plugin);
+        let guest = plugin.pre.instantiate_async(&mut store).await?;
+        Ok(Self { plugin, store, guest, calls_left: CALLS_PER_INSTANCE_MAX })
+    }
+
+    /// Calls the plugin.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError::Refused`], after which the instance is as good as new, and
+    /// [`CallError::Trapped`], after which it must be dropped.
+    pub async fn call(&mut self, operation: Operation, key: &str) -> Result<i64, CallError> {
+        self.calls_left = self.calls_left.saturating_sub(1);
+        refill(&mut self.store, &self.plugin);
+        let (counter, store) = (self.guest.tally_counter_counter(), &mut self.store);
+        let answer = match operation {
+            Operation::Increment(delta) => counter.call_increment(store, key, delta).await,
+            Operation::Get => counter.call_get(store, key).await,
+            Operation::Reset => {
+                counter.call_reset(store, key).await.map(|answer| answer.map(|()| 0))
+            }
+        };
+        match answer {
+            Ok(answer) => answer.map_err(CallError::Refused),
+            Err(error) => {
+                let reason = reason_of(&error);
+                tracing::warn!(plugin = self.plugin.name(), "the plugin broke off: {error:#}");
+                Err(CallError::Trapped(reason))
+            }
+        }
+    }
+
+    /// Whether it has served as many calls as an instance may.
+    pub fn is_used_up(&self) -> bool {
+        self.calls_left == 0
+    }
+}
+
+/// Gives the next call its whole allowance.
+fn refill(store: &mut Store<State>, plugin: &Plugin) {
+    let limits = &plugin.limits;
+    let state = store.data_mut();
+    state.host_calls_left = limits.host_calls_max;
+    // The tick that is under way when the call begins counts as none.
+    state.ticks_left = (u128::from(limits.call_cpu_max) / TICK.as_millis()) as u32;
+    store.set_epoch_deadline(1);
+}
+
+#[derive(Debug)]
+struct HostCallsExceeded;
+
+impl std::fmt::Display for HostCallsExceeded {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("too many calls of the host")
+    }
+}
+
+impl std::error::Error for HostCallsExceeded {}
+
+fn reason_of(error: &wasmtime::Error) -> TrapReason {
+    if error.is::<HostCallsExceeded>() {
+        return TrapReason::HostCalls;
+    }
+    match error.downcast_ref::<Trap>() {
+        Some(Trap::Interrupt) => TrapReason::CpuTime,
+        Some(Trap::StackOverflow) => TrapReason::StackOverflow,
+        _ => TrapReason::Other,
+    }
+}

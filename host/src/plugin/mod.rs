@@ -1,0 +1,14 @@
+//! Plugins: finding them, loading them, and calling them within limits.
+
+pub mod cache;
+pub mod catalog;
+pub mod engine;
+pub mod grants;
+pub mod instance;
+pub mod limits;
+pub mod loader;
+pub mod pool;
+pub mod registry;
+
+/// The key of the default counter, the one behind `POST /inc`.
+pub const DEFAULT_KEY: &str = "count";

@@ -1,0 +1,115 @@
+//! The instances of one plugin on one thread, and the calls that wait for them.
+
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+    sync::Arc,
+};
+
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    task,
+    time::timeout,
+};
+
+use super::{
+    instance::{CallError, Instance, Operation, TrapReason},
+    loader::Plugin,
+};
+
+/// Instances that are made when they are needed and kept for the next call.
+///
+/// A pool belongs to one thread and needs no lock. The thread runs a
+/// [`LocalSet`](tokio::task::LocalSet) or a local runtime.
+pub struct Pool {
+    plugin: Arc<Plugin>,
+    idle: RefCell<Vec<Instance>>,
+    /// A permit for each instance that may exist.
+    slots: Arc<Semaphore>,
+    queued: Cell<u32>,
+}
+
+impl Pool {
+    /// An empty pool.
+    pub fn new(plugin: Arc<Plugin>) -> Rc<Self> {
+        let slots = Arc::new(Semaphore::new(plugin.limits.instances_per_worker_max as usize));
+        Rc::new(Self { plugin, idle: RefCell::default(), slots, queued: Cell::new(0) })
+    }
+
+    /// The plugin that is called.
+    pub fn plugin(&self) -> &Arc<Plugin> {
+        &self.plugin
+    }
+
+    /// Calls the plugin with an instance of its own.
+    ///
+    /// # Errors
+    ///
+    /// Any [`CallError`].
+    pub async fn call(self: &Rc<Self>, operation: Operation, key: &str) -> Result<i64, CallError> {
+        let slot = self.slot().await?;
+        if !self.plugin.waits() {
+            return self.run(slot, operation, key).await;
+        }
+        // A call that waits is a task of its own and runs to its end even when its caller has left:
+        // cut off between two steps, it would let go of a lock while a write is still on its way.
+        let (this, key) = (self.clone(), Box::<str>::from(key));
+        let call = task::spawn_local(async move { this.run(slot, operation, &key).await });
+        match timeout(self.plugin.limits.call_time(), call).await {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(_)) => Err(CallError::Trapped(TrapReason::Other)),
+            Err(_) => Err(CallError::TimedOut),
+        }
+    }
+
+    async fn run(
+        &self,
+        _slot: OwnedSemaphorePermit,
+        operation: Operation,
+        key: &str,
+    ) -> Result<i64, CallError> {
+        // The borrow must end before the instance is used.
+        let idle = self.idle.borrow_mut().pop();
+        let mut instance = match idle {
+            Some(instance) => instance,
+            None => Instance::new(self.plugin.clone()).await?,
+        };
+        let answer = instance.call(operation, key).await;
+        // An instance that broke off is dropped here, and with it all that it held.
+        if matches!(answer, Ok(_) | Err(CallError::Refused(_))) && !instance.is_used_up() {
+            self.idle.borrow_mut().push(instance);
+        }
+        answer
+    }
+
+    /// The right to use an instance, waited for in a queue of limited length.
+    async fn slot(&self) -> Result<OwnedSemaphorePermit, CallError> {
+        if let Ok(slot) = self.slots.clone().try_acquire_owned() {
+            return Ok(slot);
+        }
+        if self.queued.get() >= self.plugin.limits.queued_calls_per_worker_max {
+            return Err(CallError::Busy);
+        }
+        let _queued = Queued::new(&self.queued);
+        match timeout(self.plugin.limits.call_time(), self.slots.clone().acquire_owned()).await {
+            Ok(slot) => Ok(slot.expect("the semaphore is never closed")),
+            Err(_) => Err(CallError::Busy),
+        }
+    }
+}
+
+/// Counts one waiting call, for as long as it lives.
+struct Queued<'a>(&'a Cell<u32>);
+
+impl<'a> Queued<'a> {
+    fn new(queued: &'a Cell<u32>) -> Self {
+        queued.set(queued.get() + 1);
+        Self(queued)
+    }
+}
+
+impl Drop for Queued<'_> {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
+}

@@ -1,0 +1,50 @@
+//! All known plugins and how their loading went.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use super::{
+    catalog::KnownPlugin,
+    loader::{Loader, Plugin},
+};
+
+/// How the loading of a plugin went: ready, or the reason why not.
+pub type Loaded = Result<Arc<Plugin>, String>;
+
+/// The plugins that were loaded, by name. Those that are not in it yet are being loaded.
+#[derive(Default)]
+pub struct Registry {
+    plugins: Mutex<BTreeMap<String, Loaded>>,
+}
+
+impl Registry {
+    /// Loads `plugins` one after the other, those that are in already left out.
+    /// One that fails is kept with its reason, and the others go on.
+    pub fn load_all(&self, loader: &Loader, plugins: &[KnownPlugin]) {
+        for known in plugins {
+            if self.get(&known.name).is_none() {
+                let loaded = loader.load(known).map_err(|error| format!("{error:#}"));
+                if let Err(reason) = &loaded {
+                    tracing::info!("{reason}");
+                }
+                self.insert(known.name.clone(), loaded);
+            }
+        }
+    }
+
+    /// Enters a plugin.
+    pub fn insert(&self, name: String, loaded: Loaded) {
+        self.lock().insert(name, loaded);
+    }
+
+    /// How the loading of the plugin called `name` went; none while it has not.
+    pub fn get(&self, name: &str) -> Option<Loaded> {
+        self.lock().get(name).cloned()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Loaded>> {
+        self.plugins.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

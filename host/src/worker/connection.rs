@@ -1,0 +1,165 @@
+//! One connection: its requests, its deadlines, and its end.
+
+use std::{
+    cell::Cell, convert::Infallible, future, io, net::TcpStream, pin::pin, rc::Rc, time::Duration,
+};
+
+use axum::{
+    Router,
+    body::Body,
+    http::{HeaderValue, Request, Response, header},
+    response::IntoResponse,
+};
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::TokioIo;
+use tokio::{
+    net,
+    sync::watch,
+    time::{Instant, sleep_until},
+};
+use tower::Service;
+
+use super::{io::ClientIo, limits::ServerLimits};
+use crate::http::admission;
+
+/// How long an idle connection stays open after draining began, for a request that is on its way.
+const DRAIN_LINGER: Duration = Duration::from_millis(250);
+
+/// What the connections of one worker have in common.
+pub struct Shared {
+    router: Router,
+    limits: ServerLimits,
+    drain: watch::Receiver<bool>,
+}
+
+impl Shared {
+    /// Connections answered by `router`.
+    pub fn new(router: Router, limits: ServerLimits, drain: watch::Receiver<bool>) -> Self {
+        Self { router, limits, drain }
+    }
+
+    /// The limits on clients.
+    pub fn limits(&self) -> &ServerLimits {
+        &self.limits
+    }
+}
+
+/// What a connection is doing, and since when: enough to know when it has taken too long.
+pub struct Progress {
+    phase: Cell<Phase>,
+    since: Cell<Instant>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// The head of a request is arriving, or the first one is awaited.
+    Head,
+    /// A request is being answered; its steps have limits of their own.
+    Busy,
+    /// The last request was answered.
+    Idle,
+}
+
+impl Progress {
+    fn new() -> Self {
+        Self { phase: Cell::new(Phase::Head), since: Cell::new(Instant::now()) }
+    }
+
+    fn enter(&self, phase: Phase) {
+        self.phase.set(phase);
+        if phase != Phase::Busy {
+            self.since.set(Instant::now());
+        }
+    }
+
+    /// Bytes came from the client.
+    pub fn received(&self) {
+        if self.phase.get() == Phase::Idle {
+            self.enter(Phase::Head);
+        }
+    }
+
+    /// When the present phase has taken too long. A busy connection is looked at again later.
+    fn deadline(&self, limits: &ServerLimits) -> Instant {
+        match self.phase.get() {
+            Phase::Head => self.since.get() + limits.head_time(),
+            Phase::Idle => self.since.get() + limits.idle_time(),
+            Phase::Busy => Instant::now() + limits.head_time(),
+        }
+    }
+}
+
+/// Serves one connection to its end.
+pub async fn serve(stream: TcpStream, shared: &Shared) {
+    // An error is the client's doing, and the client has been told, if it still listens.
+    if let Err(error) = try_serve(stream, shared).await {
+        tracing::debug!("a connection ended early: {error}");
+    }
+}
+
+async fn try_serve(stream: TcpStream, shared: &Shared) -> io::Result<()> {
+    let stream = net::TcpStream::from_std(stream)?;
+    let progress = Rc::new(Progress::new());
+    let io = TokioIo::new(ClientIo::new(stream, progress.clone()));
+    let service = service_fn(|request| {
+        let progress = progress.clone();
+        async move {
+            progress.enter(Phase::Busy);
+            let response = answer(request, shared).await;
+            progress.enter(Phase::Idle);
+            Ok::<_, Infallible>(response)
+        }
+    });
+    let mut connection = pin!(
+        http1::Builder::new()
+            .max_buf_size(shared.limits.request_head_max as usize)
+            .serve_connection(io, service)
+    );
+    let mut drain = shared.drain.clone();
+    let mut draining = pin!(async {
+        // An error means that the server is gone, which is a reason to end too.
+        let _ = drain.wait_for(|draining| *draining).await;
+    });
+    let mut is_draining = false;
+    let mut timer = pin!(sleep_until(progress.deadline(&shared.limits)));
+    loop {
+        tokio::select! {
+            ended = connection.as_mut() => return ended.map_err(io::Error::other),
+            () = draining.as_mut(), if !is_draining => {
+                is_draining = true;
+                timer.as_mut().reset(Instant::now() + DRAIN_LINGER);
+            }
+            () = timer.as_mut() => {
+                let deadline = progress.deadline(&shared.limits);
+                if progress.phase.get() != Phase::Busy && deadline <= Instant::now() {
+                    return Ok(());
+                }
+                if is_draining {
+                    connection.as_mut().graceful_shutdown();
+                }
+                timer.as_mut().reset(deadline);
+            }
+        }
+    }
+}
+
+async fn answer(request: Request<Incoming>, shared: &Shared) -> Response<Body> {
+    let mut response = match admission::admit(request, &shared.limits).await {
+        Ok(request) => route(request, shared).await,
+        Err(problem) => problem.into_response(),
+    };
+    if *shared.drain.borrow() {
+        // So the client knows that it must not send its next request here.
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+async fn route(request: Request<Body>, shared: &Shared) -> Response<Body> {
+    let mut router = shared.router.clone();
+    // A router is always ready, but its contract wants to be asked.
+    let ready = future::poll_fn(|cx| Service::<Request<Body>>::poll_ready(&mut router, cx)).await;
+    let Ok(()) = ready;
+    let Ok(response) = router.call(request).await;
+    response
+}

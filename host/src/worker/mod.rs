@@ -1,0 +1,10 @@
+//! Worker threads: each has an event loop, connections and plugin instances of its own, and shares
+//! nothing with the others while it serves.
+
+mod acceptor;
+mod connection;
+pub mod counter;
+mod io;
+pub mod limits;
+pub mod server;
+mod thread;

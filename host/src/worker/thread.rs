@@ -1,0 +1,106 @@
+//! One worker thread.
+
+use std::{
+    io,
+    net::TcpStream,
+    rc::Rc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread::{self, JoinHandle},
+};
+
+use axum::Router;
+use tokio::{
+    runtime,
+    sync::{OwnedSemaphorePermit, mpsc, watch},
+    task::{JoinSet, LocalSet},
+    time::timeout,
+};
+
+use super::{connection, limits::ServerLimits};
+
+/// Threads of one worker that wait for files and locks in the kernel.
+const BLOCKING_THREADS_MAX: usize = 64;
+
+/// A connection on its way to a worker.
+pub struct Accepted {
+    /// The connection.
+    pub stream: TcpStream,
+    /// Its place among the open connections.
+    pub slot: OwnedSemaphorePermit,
+}
+
+/// A worker, as the acceptor sees it.
+pub struct Worker {
+    /// Unbounded, but never longer than the number of slots for connections.
+    inbox: mpsc::UnboundedSender<Accepted>,
+    connections: Arc<AtomicUsize>,
+}
+
+impl Worker {
+    /// Starts worker number `idx`. Its thread ends when the handle is gone and its connections are
+    /// closed, or when draining them takes too long.
+    pub fn start<F>(
+        idx: usize,
+        limits: ServerLimits,
+        drain: watch::Receiver<bool>,
+        make_router: F,
+    ) -> io::Result<(Self, JoinHandle<()>)>
+    where
+        F: FnOnce() -> Router + Send + 'static,
+    {
+        let (inbox, incoming) = mpsc::unbounded_channel();
+        let connections = Arc::new(AtomicUsize::new(0));
+        let runtime = runtime::Builder::new_current_thread()
+            .enable_all()
+            .max_blocking_threads(BLOCKING_THREADS_MAX)
+            .build()?;
+        let open = connections.clone();
+        let thread = thread::Builder::new().name(format!("worker-{idx}")).spawn(move || {
+            LocalSet::new().block_on(&runtime, async move {
+                let shared = Rc::new(connection::Shared::new(make_router(), limits, drain));
+                serve_all(incoming, &shared, &open).await;
+            });
+            // Threads that still wait for a lock must not hold up the end.
+            runtime.shutdown_background();
+        })?;
+        Ok((Self { inbox, connections }, thread))
+    }
+
+    /// How many connections it has.
+    pub fn connections(&self) -> usize {
+        self.connections.load(Ordering::Relaxed)
+    }
+
+    /// Gives it one more.
+    pub fn serve(&self, accepted: Accepted) {
+        self.connections.fetch_add(1, Ordering::Relaxed);
+        if self.inbox.send(accepted).is_err() {
+            tracing::error!("a worker is gone; the connection is closed");
+        }
+    }
+}
+
+async fn serve_all(
+    mut incoming: mpsc::UnboundedReceiver<Accepted>,
+    shared: &Rc<connection::Shared>,
+    open: &Arc<AtomicUsize>,
+) {
+    let mut connections = JoinSet::new();
+    while let Some(accepted) = incoming.recv().await {
+        let (shared, open) = (shared.clone(), open.clone());
+        connections.spawn_local(async move {
+            connection::serve(accepted.stream, &shared).await;
+            open.fetch_sub(1, Ordering::Relaxed);
+            drop(accepted.slot);
+        });
+        // Forgets those that have ended.
+        while connections.try_join_next().is_some() {}
+    }
+    let drain = async { while connections.join_next().await.is_some() {} };
+    if timeout(shared.limits().drain_time(), drain).await.is_err() {
+        tracing::warn!("connections that took longer than --drain-time-max to end were cut");
+    }
+}

@@ -1,0 +1,75 @@
+//! The command line, as typed. What it means is decided in [`crate::options`].
+
+use std::ffi::OsString;
+
+use clap::builder::FalseyValueParser;
+use clap::{Parser, ValueEnum, value_parser};
+
+/// Most clients of one run.
+pub const CLIENTS_MAX: u64 = 10_000;
+
+/// Most increments of one run, over all clients: each is kept for the check, in 32 bytes, and so this is 3.2 GB.
+pub const CALLS_MAX: u64 = 100_000_000;
+
+/// Puts load on a counter, measures it, and proves whether increments were lost.
+///
+/// It resets the counter, lets N clients make M increments each, one after the other, reads the count back, and judges:
+/// is the final count what was acknowledged, and are the answers those of one counter in the order of time
+/// (linearizable)? Increments are never retried. Do not let anybody else count on the same counter during the run.
+///
+/// Results go to stdout, progress and errors to stderr.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "loadtest", version, after_help = AFTER_HELP)]
+pub struct Cli {
+    /// What kind of counter to drive: a server over HTTP
+    #[arg(long, env = "COUNTER_TYPE", value_enum, default_value = "web")]
+    pub counter_type: CounterType,
+
+    /// Clients that run at once, each on a connection of its own [range: 1 to 10000]
+    #[arg(long, env = "N_CLIENTS", value_name = "N", default_value_t = 10, value_parser = value_parser!(u64).range(1..=CLIENTS_MAX))]
+    pub n_clients: u64,
+
+    /// Increments that each client makes, one after the other [range: 1 to 100000000; over all clients at most 100000000, each takes 32 bytes of memory]
+    #[arg(long, env = "N_CALLS_PER_CLIENT", value_name = "M", default_value_t = 10_000, value_parser = value_parser!(u64).range(1..=CALLS_MAX))]
+    pub n_calls_per_client: u64,
+
+    /// Host name or address of the server
+    #[arg(long, env = "COUNTER_HOST", value_name = "HOST", default_value = "localhost")]
+    pub counter_host: String,
+
+    /// TCP port of the server [range: 1 to 65535]
+    #[arg(long, env = "COUNTER_PORT", value_name = "PORT", default_value_t = 8080, value_parser = value_parser!(u16).range(1..))]
+    pub counter_port: u16,
+
+    /// Drive the counter of this name instead of the default one [range: 1 to 256 bytes]
+    #[arg(long, env = "KEY", value_name = "KEY")]
+    pub key: Option<String>,
+
+    /// Drive this plugin in this process, without a server: the name of a known plugin, or the path of a .wasm file
+    #[arg(long, env = "PLUGIN", value_name = "NAME|PATH")]
+    pub plugin: Option<String>,
+
+    /// Also write the results to this file, as JSON; it is emptied before the run
+    #[arg(long, env = "JSON", value_name = "FILE")]
+    pub json: Option<OsString>,
+
+    /// Show no progress during the run
+    #[arg(long, env = "NO_PROGRESS", value_parser = FalseyValueParser::new())]
+    pub no_progress: bool,
+}
+
+/// What kind of counter is driven.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum CounterType {
+    /// A counter server over HTTP
+    Web,
+}
+
+const AFTER_HELP: &str = "\
+Exit status:
+  0  the counts are right
+  1  the verdict failed: increments lost or doubled, answers out of order, or nothing proven
+  2  bad usage
+  3  the target cannot be reached
+
+A flag wins over its environment variable. Ctrl-C ends the run early: what was done is still judged.";

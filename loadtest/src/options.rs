@@ -1,0 +1,135 @@
+//! The command line, as meant: checked, with nothing left to decide.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::error::ErrorKind;
+use clap::parser::ValueSource;
+use clap::{ArgMatches, CommandFactory, FromArgMatches};
+
+use crate::cli::{CALLS_MAX, Cli};
+use crate::run::{Load, Start};
+
+/// Longest key, in bytes of UTF-8.
+const KEY_BYTES_MAX: usize = 256;
+
+/// Flags that say which server to drive, and so contradict `--plugin`.
+const WEB_FLAGS: [&str; 3] = ["counter_type", "counter_host", "counter_port"];
+
+/// What one invocation of the program is to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// What to drive.
+    pub target: TargetOptions,
+    /// The counter's name; `None` is the default counter.
+    pub key: Option<String>,
+    /// What load to put on it.
+    pub load: Load,
+    /// Where to write the results as JSON.
+    pub json: Option<PathBuf>,
+    /// Whether to show progress.
+    pub progress: bool,
+}
+
+/// What to drive.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TargetOptions {
+    /// A server over HTTP.
+    Web {
+        /// Name or address.
+        host: String,
+        /// TCP port.
+        port: u16,
+    },
+    /// A plugin in this process, by name or path.
+    Plugin(String),
+}
+
+impl Options {
+    /// Parses a command line, whose first element is the program's name, and the environment.
+    ///
+    /// # Errors
+    ///
+    /// Clap's error, which prints itself; asking for the help is one of them.
+    pub fn parse(args: impl Iterator<Item = OsString>) -> Result<Options, clap::Error> {
+        let matches = Cli::command().try_get_matches_from(args)?;
+        let cli = Cli::from_arg_matches(&matches)?;
+        check(cli, &matches)
+            .map_err(|sentence| Cli::command().error(ErrorKind::ValueValidation, sentence))
+    }
+}
+
+fn check(cli: Cli, matches: &ArgMatches) -> Result<Options, String> {
+    let clients = cli.n_clients;
+    let calls_per_client = cli.n_calls_per_client;
+    if CALLS_MAX < clients.saturating_mul(calls_per_client) {
+        return Err(format!(
+            "{clients} clients x {calls_per_client} calls are more than {CALLS_MAX} increments in one run: \
+             lower --n-clients or --n-calls-per-client"
+        ));
+    }
+    let key = unless_unset(cli.key.clone(), "key", matches);
+    if let Some(key) = &key
+        && !(1..=KEY_BYTES_MAX).contains(&key.len())
+    {
+        return Err(format!("a key has 1 to {KEY_BYTES_MAX} bytes, but --key has {}", key.len()));
+    }
+    let json = unless_unset(cli.json.clone(), "json", matches).map(PathBuf::from);
+    if json.as_ref().is_some_and(|it| it.as_os_str().is_empty()) {
+        return Err("--json needs the path of a file".to_owned());
+    }
+    let load = Load {
+        clients: usize::try_from(clients).map_err(|err| err.to_string())?,
+        calls_per_client,
+        start: Start::Reset,
+        sole_writer: true,
+    };
+    Ok(Options {
+        target: choose_target(cli.clone(), matches)?,
+        key,
+        load,
+        json,
+        progress: !cli.no_progress,
+    })
+}
+
+/// A plugin, or a server. Two flags that contradict each other are refused, but a flag simply wins over a variable:
+/// COUNTER_HOST and PLUGIN may well be set for other programs.
+fn choose_target(cli: Cli, matches: &ArgMatches) -> Result<TargetOptions, String> {
+    let web_flag = WEB_FLAGS.into_iter().find(|it| typed(matches, it));
+    if let Some(plugin) = unless_unset(cli.plugin, "plugin", matches) {
+        match web_flag {
+            Some(flag) if typed(matches, "plugin") => {
+                let flag = flag.replace('_', "-");
+                return Err(format!(
+                    "--plugin drives a plugin without a server, so --{flag} cannot go with it"
+                ));
+            }
+            Some(_) => {}
+            None if plugin.is_empty() => return Err("--plugin needs a name or a path".to_owned()),
+            None => return Ok(TargetOptions::Plugin(plugin)),
+        }
+    }
+    let host = cli.counter_host;
+    let good =
+        !host.is_empty() && host.chars().all(|c| c.is_ascii_alphanumeric() || "-._:[]".contains(c));
+    if !good {
+        return Err(format!(
+            "`{host}` is not a host: --counter-host takes a name or an address, without scheme or path"
+        ));
+    }
+    Ok(TargetOptions::Web { host, port: cli.counter_port })
+}
+
+fn typed(matches: &ArgMatches, name: &str) -> bool {
+    matches.value_source(name) == Some(ValueSource::CommandLine)
+}
+
+/// An empty environment variable counts as one that is not set, as compose files write it; an empty flag does not.
+fn unless_unset<T: AsRef<std::ffi::OsStr>>(
+    value: Option<T>,
+    name: &str,
+    matches: &ArgMatches,
+) -> Option<T> {
+    value.filter(|it| !it.as_ref().is_empty() || typed(matches, name))
+}

@@ -1,0 +1,138 @@
+use super::*;
+use crate::history::{Kind, RUN_ITSELF};
+
+fn log(client: u32, operations: &[(u64, Kind, i64)]) -> ClientLog {
+    let mut log = ClientLog::new(client, 0);
+    for &(begin_us, kind, value) in operations {
+        let (invoked_ns, returned_ns) = (begin_us * 1_000, begin_us * 1_000 + 50_000);
+        log.operations.push(Operation { invoked_ns, returned_ns, value, client, kind });
+        match kind {
+            Kind::IncrementFailed => log.failed.add("503 Service Unavailable: overloaded"),
+            Kind::IncrementUnknown => log.unknown.add("connection reset"),
+            Kind::Increment | Kind::IncrementUnseen | Kind::Read => {}
+        }
+    }
+    log
+}
+
+fn evidence(logs: Vec<ClientLog>, end: i64) -> Evidence {
+    let (invoked_ns, returned_ns) = (500_000, 510_000);
+    Evidence {
+        target: "http://localhost:8080".to_owned(),
+        plugin: None,
+        load: Load { clients: 2, calls_per_client: 2, start: Start::Reset, sole_writer: true },
+        start: 0,
+        logs,
+        final_read: Some(Operation {
+            invoked_ns,
+            returned_ns,
+            value: end,
+            client: RUN_ITSELF,
+            kind: Kind::Read,
+        }),
+        final_read_error: None,
+        interrupted: false,
+    }
+}
+
+/// Three increments in 400 µs, and one refused.
+pub(crate) fn sound_report() -> Report {
+    let first = log(0, &[(0, Kind::Increment, 1), (350, Kind::Increment, 3)]);
+    let second = log(1, &[(10, Kind::Increment, 2), (120, Kind::IncrementFailed, 0)]);
+    summarise(evidence(vec![first, second], 3))
+}
+
+/// Two answers of one value, one unknown, a client that gave up, and no final count.
+pub(crate) fn broken_report() -> Report {
+    let first = log(0, &[(0, Kind::Increment, 1), (350, Kind::IncrementUnknown, 0)]);
+    let mut second = log(1, &[(10, Kind::Increment, 1)]);
+    second.stopped = Some("stopped after 10 failed connections in a row".to_owned());
+    let mut evidence = evidence(vec![first, second], 0);
+    evidence.final_read = None;
+    evidence.final_read_error = Some("nothing answers".to_owned());
+    summarise(evidence)
+}
+
+#[test]
+fn the_text_of_a_sound_run_is_the_original_block_then_latency_then_verdict() {
+    let expected = "\
+============================================================
+PERFORMANCE TEST RESULTS
+============================================================
+Number of clients:           2
+Calls per client:            2
+Total calls made:            3
+Total time (seconds):        0.00
+Requests per second (RPS):   7500.00
+Final count:                 3
+============================================================
+LATENCY (microseconds)
+============================================================
+p50:                         50.0
+p90:                         50.0
+p99:                         50.0
+p99.9:                       50.0
+max:                         50.0
+============================================================
+VERDICT
+============================================================
+Acknowledged:                3
+Final:                       3
+Lost:                        0
+Doubled:                     0
+Unknown:                     0
+Failed:                      1
+                             1 x 503 Service Unavailable: overloaded
+Linearizable:                yes (4 operations checked)
+Verdict:                     counts right
+============================================================
+";
+    assert_eq!(sound_report().to_string(), expected);
+}
+
+#[test]
+fn the_verdict_of_a_broken_run_names_what_is_wrong_and_what_is_not_known() {
+    let expected = "\
+VERDICT
+============================================================
+Acknowledged:                2
+Final:                       not known
+Lost:                        not known
+Doubled:                     not known
+Unknown:                     1
+                             1 x connection reset
+Failed:                      0
+Linearizable:                no
+First violation:             two increments were answered 1: client 1 (0.000 µs to 50.000 µs) and client 2 (10.000 µs to 60.000 µs)
+Note:                        1 of 2 clients stopped after 10 failed connections in a row; 3 of 4 calls were made
+Note:                        the final count could not be read: nothing answers
+Verdict:                     not known, because the final count could not be read
+============================================================
+";
+    let text = broken_report().to_string();
+    assert!(text.ends_with(expected), "{text}");
+}
+
+#[test]
+fn the_exit_status_tells_wrong_counts_from_unknown_ones() {
+    let increment = |value| vec![log(0, &[(0, Kind::Increment, value)])];
+    let cases = [
+        (sound_report(), ExitStatus::CountsRight, 0),
+        (summarise(evidence(increment(1), 0)), ExitStatus::VerdictFailed, 1),
+        (summarise(evidence(Vec::new(), 0)), ExitStatus::VerdictFailed, 1),
+        (broken_report(), ExitStatus::Unreachable, 3),
+    ];
+    for (report, status, code) in cases {
+        assert_eq!((report.exit_status(), report.exit_status().code()), (status, code), "{report}");
+    }
+}
+
+#[test]
+fn a_run_without_an_acknowledged_increment_says_that_nothing_is_proven() {
+    let report = summarise(evidence(vec![log(0, &[(0, Kind::IncrementFailed, 0)])], 0));
+    assert_eq!((report.rps, report.latency_us), (0.0, None));
+    assert!(
+        report.to_string().contains("WRONG: no increment was acknowledged, so nothing is proven"),
+        "{report}"
+    );
+}

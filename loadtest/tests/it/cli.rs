@@ -1,0 +1,212 @@
+//! The program: exit status, output, and what it refuses.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::server::{Play, Server};
+
+/// Runs the program with a clean environment but for `env`.
+fn loadtest(args: &[&str], env: &[(&str, &str)]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_loadtest"))
+        .env_clear()
+        .envs(env.iter().copied())
+        .args(args)
+        .output()
+        .expect("the program starts")
+}
+
+fn against(server: &Server, more: &[&str]) -> Output {
+    let port = server.address.port().to_string();
+    let mut args = vec!["--counter-host", "127.0.0.1", "--counter-port", &port];
+    args.extend(["--n-clients", "2", "--n-calls-per-client", "50"]);
+    args.extend(more);
+    loadtest(&args, &[])
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).expect("UTF-8")
+}
+
+/// A path in a directory that cargo gives this test, unique to `name`.
+fn scratch(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}.json", std::process::id()))
+}
+
+#[test]
+fn the_exit_status_says_whether_the_counts_are_right() {
+    let cases = [
+        (Play::Right, 0),
+        (Play::NoValue, 0),
+        (Play::LosesSome, 1),
+        (Play::DoublesSome, 1),
+        (Play::RefusesAll, 1),
+    ];
+    for (play, status) in cases {
+        let server = Server::start(play);
+        let output = against(&server, &[]);
+        assert_eq!(output.status.code(), Some(status), "{play:?}\n{}", text(&output.stdout));
+    }
+}
+
+#[test]
+fn results_go_to_stdout_and_nothing_else_does() {
+    let server = Server::start(Play::Right);
+    let output = against(&server, &[]);
+    let stdout = text(&output.stdout);
+    assert!(stdout.starts_with(
+        "============================================================\nPERFORMANCE TEST RESULTS\n"
+    ));
+    assert!(stdout.contains("\nTotal calls made:            100\n"), "{stdout}");
+    assert!(stdout.contains("\nFinal count:                 100\n"), "{stdout}");
+    assert!(stdout.contains("\nVerdict:                     counts right\n"), "{stdout}");
+}
+
+#[test]
+fn variables_stand_in_for_flags_and_flags_win() {
+    let server = Server::start(Play::Right);
+    let port = server.address.port().to_string();
+    let env = [
+        ("COUNTER_HOST", "127.0.0.1"),
+        ("COUNTER_PORT", port.as_str()),
+        ("COUNTER_TYPE", "web"),
+        ("N_CLIENTS", "3"),
+        ("N_CALLS_PER_CLIENT", "7"),
+        ("NO_PROGRESS", "1"),
+        ("KEY", ""),
+        ("PLUGIN", ""),
+        ("JSON", ""),
+    ];
+    let output = loadtest(&["--n-calls-per-client", "5"], &env);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    assert!(text(&output.stdout).contains("\nTotal calls made:            15\n"));
+}
+
+#[test]
+fn a_flag_for_a_server_wins_over_a_plugin_in_the_environment() {
+    let server = Server::start(Play::Right);
+    let port = server.address.port().to_string();
+    let args =
+        ["--counter-host", "127.0.0.1", "--counter-port", &port, "--n-calls-per-client", "5"];
+    let output = loadtest(&args, &[("PLUGIN", "disk-flock")]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+}
+
+#[test]
+fn the_json_file_holds_the_result_in_place_of_an_older_one() {
+    let server = Server::start(Play::LosesSome);
+    let path = scratch("result");
+    fs::write(&path, "an older and longer result ".repeat(1_000)).expect("a file");
+    let output = against(&server, &["--json", path.to_str().expect("UTF-8")]);
+    assert_eq!(output.status.code(), Some(1));
+    let document: serde_json::Value =
+        serde_json::from_slice(&fs::read(&path).expect("the file")).expect("JSON");
+    fs::remove_file(&path).expect("the file");
+    assert_eq!(document["version"], 1);
+    assert_eq!(document["verdict"]["lost"], 10);
+    assert_eq!(document["verdict"]["linearizable"], false);
+    assert_eq!(document["run"]["clients"], 2);
+    assert!(document["run"]["machine"]["kernel"].is_string());
+}
+
+#[test]
+fn bad_usage_is_refused_with_a_sentence_before_any_traffic() {
+    let cases: &[(&[&str], &str)] = &[
+        (&["--n-clients", "0"], "--n-clients"),
+        (&["--n-clients", "10001"], "--n-clients"),
+        (&["--n-calls-per-client", "-1"], "-1"),
+        (
+            &["--n-clients", "10000", "--n-calls-per-client", "10001"],
+            "more than 100000000 increments",
+        ),
+        (&["--counter-port", "0"], "--counter-port"),
+        (&["--counter-port", "70000"], "--counter-port"),
+        (&["--counter-host", "http://localhost"], "`http://localhost` is not a host"),
+        (&["--counter-host", ""], "is not a host"),
+        (&["--counter-type", "carrier-pigeon"], "possible values: web"),
+        (&["--key", ""], "a key has 1 to 256 bytes, but --key has 0"),
+        (
+            &["--plugin", "disk-flock", "--counter-host", "localhost"],
+            "--counter-host cannot go with it",
+        ),
+        (&["--plugin", "disk-flock", "--counter-port", "1"], "--counter-port cannot go with it"),
+        (&["--no-such-flag"], "--no-such-flag"),
+        (
+            &["--json", "/no/such/directory/result.json"],
+            "cannot write the results to `/no/such/directory/result.json`",
+        ),
+    ];
+    let server = Server::start(Play::Right);
+    let port = server.address.port().to_string();
+    for (args, expected) in cases {
+        let output = loadtest(args, &[("COUNTER_PORT", &port)]);
+        assert_eq!(output.status.code(), Some(2), "{args:?}");
+        assert!(text(&output.stderr).contains(expected), "{args:?}: {}", text(&output.stderr));
+        assert!(output.stdout.is_empty(), "{args:?}");
+    }
+}
+
+#[test]
+fn an_unreachable_target_exits_3_and_says_what_to_do() {
+    let port =
+        TcpListener::bind("127.0.0.1:0").and_then(|it| it.local_addr()).expect("a port").port();
+    let output =
+        loadtest(&["--counter-host", "127.0.0.1", "--counter-port", &port.to_string()], &[]);
+    assert_eq!(output.status.code(), Some(3));
+    let stderr = text(&output.stderr);
+    assert!(stderr.contains("(connection refused): start the server with `tally`"), "{stderr}");
+    assert_eq!(stderr.lines().count(), 1, "{stderr}");
+}
+
+#[test]
+fn the_help_names_every_flag_with_its_variable_and_exits_0() {
+    let output = loadtest(&["--help"], &[]);
+    assert_eq!(output.status.code(), Some(0));
+    let help = text(&output.stdout);
+    let flags = [
+        "counter-type",
+        "n-clients",
+        "n-calls-per-client",
+        "counter-host",
+        "counter-port",
+        "key",
+        "plugin",
+        "json",
+        "no-progress",
+    ];
+    for flag in flags {
+        let variable = flag.to_uppercase().replace('-', "_");
+        assert!(help.contains(&format!("--{flag}")), "{flag}");
+        assert!(help.contains(&format!("[env: {variable}=")), "{variable}");
+    }
+}
+
+#[test]
+fn an_interrupt_ends_the_run_early_and_what_was_done_is_judged() {
+    let server = Server::start(Play::Right);
+    let port = server.address.port().to_string();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_loadtest"))
+        .args(["--counter-host", "127.0.0.1", "--counter-port", &port])
+        .args(["--n-calls-per-client", "10000000"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program starts");
+
+    // The first line of progress shows that the load is under way.
+    let mut progress = String::new();
+    let stderr = child.stderr.take().expect("a pipe");
+    BufReader::new(stderr).read_line(&mut progress).expect("a line");
+    assert!(progress.contains("/100000000 calls"), "{progress}");
+    kill_process(Pid::from_child(&child), Signal::INT).expect("a signal");
+
+    let output = child.wait_with_output().expect("the program ends");
+    let stdout = text(&output.stdout);
+    assert!(stdout.contains("Note:                        interrupted: "), "{stdout}");
+    assert!(stdout.contains("Verdict:                     counts right"), "{stdout}");
+    assert_eq!(output.status.code(), Some(0));
+}

@@ -1,0 +1,103 @@
+//! The content of a counter file: one decimal number, padded with spaces to a fixed width.
+//!
+//! The width never changes, so a new value overwrites exactly the bytes of the old one. They lie in
+//! the file's first disk sector and go out in one write: whenever the process or the power ends,
+//! the file holds the old value or the new one, and never a mixture or nothing.
+
+use alloc::{format, string::String};
+
+/// The longest number: the sign and 19 digits of the smallest 64-bit value.
+const DIGITS: usize = 20;
+
+/// Bytes in a record: the number, padded on the right, and a line feed.
+pub const RECORD_BYTES: usize = DIGITS + 1;
+
+/// The longest file that is looked at; a hand-made one may have blanks around its number.
+pub const FILE_BYTES_MAX: usize = 64;
+
+/// How much of a refused file is quoted, in bytes.
+const QUOTE_BYTES_MAX: usize = 48;
+
+/// The record that holds `value`.
+pub fn format(value: i64) -> String {
+    format!("{value:<DIGITS$}\n")
+}
+
+/// The value in the content of a file: an optional minus sign and digits, blanks around them allowed.
+///
+/// # Errors
+///
+/// The content itself, quoted, when it is anything else.
+pub fn parse(content: &[u8]) -> Result<i64, String> {
+    let digits = content.trim_ascii();
+    let unsigned = digits.strip_prefix(b"-").unwrap_or(digits);
+    let number = core::str::from_utf8(digits).ok();
+    number
+        .filter(|_| content.len() <= FILE_BYTES_MAX && unsigned.iter().all(u8::is_ascii_digit))
+        .and_then(|number| number.parse().ok())
+        .ok_or_else(|| quote(content))
+}
+
+fn quote(content: &[u8]) -> String {
+    let shown = &content[..content.len().min(QUOTE_BYTES_MAX)];
+    let rest = if shown.len() < content.len() { "…" } else { "" };
+    format!("\"{}{rest}\"", shown.escape_ascii())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_number_is_understood_with_blanks_around_it() {
+        for (content, value) in [
+            ("42", 42),
+            ("42\n", 42),
+            ("-7                  \n", -7),
+            ("                  42\r\n", 42),
+            ("00000000000000000042", 42),
+            ("9223372036854775807", i64::MAX),
+            ("-9223372036854775808", i64::MIN),
+        ] {
+            assert_eq!(parse(content.as_bytes()), Ok(value), "{content:?}");
+        }
+    }
+
+    #[test]
+    fn anything_else_is_refused_with_its_content() {
+        for (content, quoted) in [
+            (&b""[..], r#""""#),
+            (b"\n", r#""\n""#),
+            (b"abc", r#""abc""#),
+            (b"+42", r#""+42""#),
+            (b"-", r#""-""#),
+            (b"--1", r#""--1""#),
+            (b"4 2", r#""4 2""#),
+            (b"42\0", r#""42\x00""#),
+            (b"\xff", r#""\xff""#),
+            (b"9223372036854775808", r#""9223372036854775808""#),
+            (&[b'1'; 40], r#""1111111111111111111111111111111111111111""#),
+            (&[b' '; 65], "\"                                                …\""),
+        ] {
+            assert_eq!(parse(content), Err(quoted.into()));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn every_value_reads_back_from_a_record_of_fixed_width(value: i64) {
+            let record = format(value);
+            prop_assert_eq!(record.len(), RECORD_BYTES);
+            prop_assert_eq!(parse(record.as_bytes()), Ok(value));
+        }
+
+        #[test]
+        fn no_content_panics_and_what_is_accepted_is_a_number(content: Vec<u8>) {
+            if let Ok(value) = parse(&content) {
+                let text = String::from_utf8(content).unwrap();
+                prop_assert_eq!(text.trim().parse::<i64>(), Ok(value));
+            }
+        }
+    }
+}

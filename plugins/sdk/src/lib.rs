@@ -1,0 +1,74 @@
+//! What a Tally plugin is written with.
+//!
+//! A plugin implements [`Counter`] on a type without fields and hands it to [`export!`]:
+//!
+//! ```ignore
+//! #![cfg_attr(target_arch = "wasm32", no_std)]
+//! use tally_plugin::{Counter, Error, String, cells, export};
+//!
+//! struct Atomic;
+//!
+//! impl Counter for Atomic {
+//!     fn increment(key: String, delta: i64) -> Result<i64, Error> {
+//!         Ok(cells::add(&key, delta)?)
+//!     }
+//!     fn get(key: String) -> Result<i64, Error> {
+//!         Ok(cells::load(&key)?)
+//!     }
+//!     fn reset(key: String) -> Result<(), Error> {
+//!         Ok(cells::store(&key, 0)?)
+//!     }
+//! }
+//!
+//! export!(Atomic);
+//! ```
+//!
+//! The compiled component imports exactly the interfaces whose functions it calls,
+//! and those are the grants it needs. That is why plugins do without `std`: it would import
+//! a dozen WASI interfaces that no counter uses. Allocation and panics work as usual;
+//! a panic is a trap, which costs the caller an error and nobody else anything.
+
+#![cfg_attr(target_arch = "wasm32", no_std)]
+
+extern crate alloc;
+
+mod error;
+mod retry;
+#[cfg(target_arch = "wasm32")]
+mod runtime;
+
+/// The bindings of `wit/world.wit`, world `plugin`, as generated.
+#[allow(
+    missing_docs,
+    unsafe_code,
+    clippy::all,
+    clippy::allow_attributes_without_reason,
+    reason = "generated"
+)]
+pub mod bindings {
+    wit_bindgen::generate!({
+        path: "../../wit",
+        world: "plugin",
+        generate_all,
+        pub_export_macro: true,
+        default_bindings_module: "tally_plugin::bindings",
+    });
+}
+
+pub use alloc::{boxed::Box, format, string::String, vec::Vec};
+
+pub use bindings::export;
+/// Why a call failed; see `wit/deps/tally-counter@1.0.0`.
+pub use bindings::exports::tally::counter::counter::Error;
+/// The contract: `increment`, `get` and `reset`.
+pub use bindings::exports::tally::counter::counter::Guest as Counter;
+/// Capability `file-lock`: locks on files.
+pub use bindings::tally::file_lock::locks;
+/// Capability `shared-memory`: 64-bit cells in memory that processes share.
+pub use bindings::tally::shared_memory::cells;
+/// Capabilities `clocks`, `config`, `files` and `log`, as WASI defines them.
+pub use bindings::wasi;
+pub use retry::{RetryBudget, retry};
+
+/// The key of the default counter, the one behind `POST /inc`.
+pub const DEFAULT_KEY: &str = "count";

@@ -1,0 +1,126 @@
+//! Bounded retries with exponential backoff.
+
+use core::time::Duration;
+
+use crate::{Error, wasi::clocks::monotonic_clock};
+
+/// How often a step is tried again, and how long to wait in between.
+#[derive(Clone, Copy, Debug)]
+pub struct RetryBudget {
+    /// Retries after the first attempt; 0 means one attempt only.
+    pub retries_max: u32,
+    /// Wait before the first retry; it doubles from one retry to the next.
+    pub delay_first: Duration,
+    /// The longest wait, before jitter.
+    pub delay_max: Duration,
+}
+
+impl RetryBudget {
+    /// The wait before retry number `retry`, counted from 0, without jitter:
+    /// `delay_first` · 2^`retry`, at most `delay_max`.
+    pub fn delay(&self, retry: u32) -> Duration {
+        let factor = 1u32.checked_shl(retry).unwrap_or(u32::MAX);
+        self.delay_first.saturating_mul(factor).min(self.delay_max)
+    }
+}
+
+/// Runs `step` until it returns a value, at most `budget.retries_max` times more.
+///
+/// `step` returns none when somebody was in the way. Up to 10 % of jitter is added to each wait,
+/// so that two callers that met once do not meet again at the same moment.
+///
+/// # Errors
+///
+/// [`Error::Conflict`] when the budget is used up; an error of `step` at once.
+pub fn retry<T>(
+    budget: &RetryBudget,
+    step: impl FnMut() -> Result<Option<T>, Error>,
+) -> Result<T, Error> {
+    retry_with(budget, step, |delay| {
+        let nanoseconds = u64::try_from(delay.as_nanos()).unwrap_or(u64::MAX);
+        let jitter = monotonic_clock::now() % (nanoseconds / 10).max(1);
+        monotonic_clock::subscribe_duration(nanoseconds.saturating_add(jitter)).block();
+    })
+}
+
+fn retry_with<T>(
+    budget: &RetryBudget,
+    mut step: impl FnMut() -> Result<Option<T>, Error>,
+    mut sleep: impl FnMut(Duration),
+) -> Result<T, Error> {
+    for retry in 0..=budget.retries_max {
+        if let Some(value) = step()? {
+            return Ok(value);
+        }
+        if retry < budget.retries_max {
+            sleep(budget.delay(retry));
+        }
+    }
+    Err(Error::Conflict)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BUDGET: RetryBudget = RetryBudget {
+        retries_max: 4,
+        delay_first: Duration::from_millis(10),
+        delay_max: Duration::from_millis(50),
+    };
+
+    #[test]
+    fn delays_double_up_to_the_longest() {
+        let delays: Vec<u128> = (0..5).map(|retry| BUDGET.delay(retry).as_millis()).collect();
+        assert_eq!(delays, [10, 20, 40, 50, 50]);
+        assert_eq!(BUDGET.delay(u32::MAX), BUDGET.delay_max, "no overflow");
+    }
+
+    #[test]
+    fn success_ends_the_retries() {
+        let (mut attempts, mut slept) = (0, Vec::new());
+        let result = retry_with(
+            &BUDGET,
+            || {
+                attempts += 1;
+                Ok((attempts == 3).then_some("done"))
+            },
+            |delay| slept.push(delay.as_millis()),
+        );
+        assert_eq!((result.ok(), attempts, slept), (Some("done"), 3, vec![10, 20]));
+    }
+
+    #[test]
+    fn a_used_up_budget_is_a_conflict() {
+        let (mut attempts, mut sleeps) = (0, 0);
+        let result: Result<(), Error> = retry_with(
+            &BUDGET,
+            || {
+                attempts += 1;
+                Ok(None)
+            },
+            |_| sleeps += 1,
+        );
+        assert!(matches!(result, Err(Error::Conflict)));
+        assert_eq!(
+            (attempts, sleeps),
+            (5, 4),
+            "one attempt and four retries, no sleep after the last"
+        );
+    }
+
+    #[test]
+    fn an_error_is_not_retried() {
+        let mut attempts = 0;
+        let result: Result<(), Error> = retry_with(
+            &BUDGET,
+            || {
+                attempts += 1;
+                Err(Error::Overflow)
+            },
+            |_| {},
+        );
+        assert!(matches!(result, Err(Error::Overflow)));
+        assert_eq!(attempts, 1);
+    }
+}

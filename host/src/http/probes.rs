@@ -33,7 +33,7 @@ pub async fn live() -> Json<Live> {
 pub async fn ready<C: Counter>(State(counter): State<C>) -> Result<Json<Ready>, Problem> {
     match timeout(READY_TIME_MAX, counter.call(Operation::Get, DEFAULT_KEY)).await {
         Ok(Ok(_)) => Ok(Json(Ready { status: "ready", plugin: counter.plugin().to_owned() })),
-        Ok(Err(error)) => Err(Problem::not_ready(&Problem::from(error).detail)),
+        Ok(Err(error)) => Err(Problem::not_ready(&error.to_string())),
         Err(_) => Err(Problem::not_ready("the plugin did not answer within 1 s")),
     }
 }

@@ -21,7 +21,7 @@ pub struct Problem {
     /// What happened, for programs.
     code: &'static str,
     /// What happened, for people.
-    pub(super) detail: String,
+    detail: String,
     retry: bool,
     close: bool,
 }
@@ -151,47 +151,23 @@ impl IntoResponse for Problem {
 impl From<CallError> for Problem {
     fn from(error: CallError) -> Self {
         use StatusCode as Status;
-        const UNKNOWN: &str = "whether this call counted is unknown";
-        match error {
-            CallError::Refused(refusal) => refusal.into(),
-            CallError::Trapped(reason) => {
-                let detail = format!("the plugin broke off: {}; {UNKNOWN}", reason.describe());
-                Self::new(Status::INTERNAL_SERVER_ERROR, "plugin-trapped", detail)
+        let (status, code) = match &error {
+            CallError::Refused(Refusal::Overflow) => (Status::CONFLICT, "overflow"),
+            CallError::Refused(Refusal::Conflict) => (Status::SERVICE_UNAVAILABLE, "conflict"),
+            CallError::Refused(Refusal::Unavailable(_)) => {
+                (Status::SERVICE_UNAVAILABLE, "storage-unavailable")
             }
-            CallError::TimedOut => {
-                let detail = format!("the plugin did not answer within --call-time-max; {UNKNOWN}");
-                Self::new(Status::GATEWAY_TIMEOUT, "call-timed-out", detail)
+            CallError::Refused(Refusal::InvalidKey(_)) => (Status::BAD_REQUEST, "invalid-key"),
+            CallError::Refused(Refusal::Other(_)) => {
+                (Status::INTERNAL_SERVER_ERROR, "storage-error")
             }
-            CallError::Busy => {
-                let detail = "too many calls are waiting; this one was not begun";
-                Self::new(Status::SERVICE_UNAVAILABLE, "too-busy", detail).retry()
-            }
-            CallError::NoInstance(why) => {
-                let detail =
-                    format!("the plugin could not be started, this call was not begun: {why}");
-                Self::new(Status::SERVICE_UNAVAILABLE, "no-instance", detail).retry()
-            }
-        }
-    }
-}
-
-impl From<Refusal> for Problem {
-    fn from(refusal: Refusal) -> Self {
-        use StatusCode as Status;
-        match refusal {
-            Refusal::Overflow => {
-                let detail = "the value would leave the signed 64-bit range; it is unchanged";
-                Self::new(Status::CONFLICT, "overflow", detail)
-            }
-            Refusal::Conflict => {
-                let detail = "others were in the way until the retry budget was used up; nothing was changed";
-                Self::new(Status::SERVICE_UNAVAILABLE, "conflict", detail).retry()
-            }
-            Refusal::Unavailable(why) => {
-                Self::new(Status::SERVICE_UNAVAILABLE, "storage-unavailable", why).retry()
-            }
-            Refusal::InvalidKey(why) => Self::invalid_key(&why),
-            Refusal::Other(why) => Self::new(Status::INTERNAL_SERVER_ERROR, "storage-error", why),
-        }
+            CallError::Trapped(_) => (Status::INTERNAL_SERVER_ERROR, "plugin-trapped"),
+            CallError::TimedOut => (Status::GATEWAY_TIMEOUT, "call-timed-out"),
+            CallError::Busy => (Status::SERVICE_UNAVAILABLE, "too-busy"),
+            CallError::NoInstance(_) => (Status::SERVICE_UNAVAILABLE, "no-instance"),
+        };
+        let problem = Self::new(status, code, error.to_string());
+        // What is unavailable was not begun, so trying again can't count twice.
+        if status == Status::SERVICE_UNAVAILABLE { problem.retry() } else { problem }
     }
 }

@@ -1,7 +1,8 @@
 //! One instance of a plugin in a store of its own, called within limits.
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
+use tokio::task;
 use wasmtime::{
     CallHook, Store, StoreLimits, StoreLimitsBuilder, Trap, UpdateDeadline,
     component::ResourceTable,
@@ -52,6 +53,41 @@ pub enum CallError {
     NoInstance(String),
 }
 
+impl CallError {
+    /// Whether nobody can say if the call counted.
+    pub fn outcome_is_unknown(&self) -> bool {
+        match self {
+            Self::Trapped(_) | Self::TimedOut | Self::Refused(Error::Other(_)) => true,
+            Self::Refused(_) | Self::Busy | Self::NoInstance(_) => false,
+        }
+    }
+}
+
+impl fmt::Display for CallError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const UNKNOWN: &str = "whether this call counted is unknown";
+        match self {
+            Self::Refused(Error::Overflow) => {
+                f.write_str("the value would leave the signed 64-bit range; it is unchanged")
+            }
+            Self::Refused(Error::Conflict) => f.write_str(
+                "others were in the way until the retry budget was used up; nothing was changed",
+            ),
+            Self::Refused(Error::Unavailable(why) | Error::InvalidKey(why) | Error::Other(why)) => {
+                f.write_str(why)
+            }
+            Self::Trapped(reason) => write!(f, "the plugin broke off: {reason}; {UNKNOWN}"),
+            Self::TimedOut => {
+                write!(f, "the plugin did not answer within --call-time-max; {UNKNOWN}")
+            }
+            Self::Busy => f.write_str("too many calls are waiting; this one was not begun"),
+            Self::NoInstance(why) => {
+                write!(f, "the plugin could not be started, so this call was not begun: {why}")
+            }
+        }
+    }
+}
+
 /// What made a plugin break off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TrapReason {
@@ -65,15 +101,14 @@ pub enum TrapReason {
     Other,
 }
 
-impl TrapReason {
-    /// In words.
-    pub fn describe(self) -> &'static str {
-        match self {
+impl fmt::Display for TrapReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
             Self::CpuTime => "it computed for longer than --call-cpu-max",
             Self::StackOverflow => "its stack overflowed",
             Self::HostCalls => "it called the host more often than --host-calls-max",
             Self::Other => "it trapped",
-        }
+        })
     }
 }
 
@@ -148,7 +183,9 @@ impl Instance {
                 return Ok(UpdateDeadline::Interrupt);
             }
             state.ticks_left -= 1;
-            Ok(UpdateDeadline::Yield(1))
+            // tokio's own yield lets the event loop look for input before this goes on; a plain one
+            // only lets other tasks run that are ready already.
+            Ok(UpdateDeadline::YieldCustom(1, Box::pin(task::yield_now())))
         });
         store.call_hook(|mut store, hook| {
             if matches!(hook, CallHook::CallingHost) {
@@ -209,8 +246,8 @@ fn refill(store: &mut Store<State>, plugin: &Plugin) {
 #[derive(Debug)]
 struct HostCallsExceeded;
 
-impl std::fmt::Display for HostCallsExceeded {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for HostCallsExceeded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("too many calls of the host")
     }
 }

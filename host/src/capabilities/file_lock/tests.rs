@@ -5,12 +5,12 @@ use std::{
     fs,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU32, Ordering},
+        atomic::{AtomicU32, Ordering},
     },
     time::Duration,
 };
 
-use tokio::task::JoinSet;
+use tokio::{task::JoinSet, time::timeout};
 
 use super::{LockError, LockScope, Mode};
 
@@ -63,17 +63,11 @@ async fn a_waiter_gets_the_lock_when_another_process_lets_go() {
     let (_dir, first, second) = scopes();
     let guard = first.open("a").unwrap().try_acquire(Mode::Exclusive).unwrap();
     let lock = second.open("a").unwrap();
-    let released = Arc::new(AtomicBool::new(false));
-    let seen = released.clone();
-    let waiter = tokio::spawn(async move {
-        let guard = lock.acquire(Mode::Exclusive, LONG).await.unwrap();
-        assert!(seen.load(Ordering::SeqCst), "the lock was taken while it was held");
-        drop(guard);
-    });
-    tokio::time::sleep(SHORT).await;
-    released.store(true, Ordering::SeqCst);
+    let mut waiting = Box::pin(lock.acquire(Mode::Exclusive, LONG));
+    let too_early = timeout(SHORT, waiting.as_mut()).await;
+    assert!(too_early.is_err(), "the lock was taken while it was held");
     drop(guard);
-    waiter.await.unwrap();
+    assert!(waiting.await.is_ok());
 }
 
 #[tokio::test]

@@ -1,0 +1,77 @@
+use crate::support::{Sandbox, guest};
+
+#[test]
+fn plugins_lists_what_each_promises_imports_and_was_granted() {
+    let sandbox = Sandbox::new();
+    let output = sandbox.run(&["plugins"]);
+    assert!(output.status.success());
+    let text = String::from_utf8(output.stdout).unwrap();
+    let atomic = paragraph(&text, "shared-memory-atomic");
+    for part in [
+        "storage    shared memory",
+        "guarantee  exact",
+        "imports    tally:shared-memory/cells@1.0.0",
+        "granted    shared-memory",
+    ] {
+        assert!(atomic.contains(part), "no {part:?} in {atomic}");
+    }
+    assert_eq!(atomic.matches('@').count(), 1, "it imports nothing else");
+    assert!(paragraph(&text, "shared-memory-no-lock").contains("may lose increments"));
+    let region = sandbox.path().join("region");
+    assert!(!region.exists(), "listing makes no region");
+}
+
+#[test]
+fn plugins_says_what_less_durability_means() {
+    let sandbox = Sandbox::new();
+    let output = sandbox.run(&["plugins", "--plugin-config", "disk-flock.durability=none"]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(paragraph(&text, "disk-flock").contains("a loss of power is not"), "{text}");
+}
+
+#[test]
+fn a_plugin_file_is_listed_and_refused_until_it_is_granted_what_it_imports() {
+    let sandbox = Sandbox::new();
+    std::fs::copy(guest("guest-hostile"), sandbox.path().join("mine.wasm")).unwrap();
+    std::fs::write(sandbox.path().join("module.wasm"), b"\0asm\x01\0\0\0").unwrap();
+    std::fs::write(sandbox.path().join("empty.wasm"), b"\0asm\x0d\0\x01\0").unwrap();
+    std::fs::write(sandbox.path().join("text.wasm"), b"(component)").unwrap();
+    let list = |grants: &str| {
+        let output = sandbox.run(&["plugins", "--plugin-dir", ".", "--grant", grants]);
+        assert!(output.status.success());
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let without = list("other=log");
+    for (plugin, reason) in [
+        ("mine", "--grant mine="),
+        ("module", "core WebAssembly module"),
+        ("empty", "does not export the interface tally:counter/counter@1.0.0"),
+        ("text", "not WebAssembly"),
+    ] {
+        let listed = paragraph(&without, plugin);
+        assert!(listed.contains(reason), "no {reason:?} in {listed}");
+    }
+    let with = list("mine=shared-memory+file-lock+clocks+log");
+    assert!(!paragraph(&with, "mine").contains("refused"), "{with}");
+}
+
+#[test]
+fn help_names_every_setting_with_its_variable() {
+    let sandbox = Sandbox::new();
+    let output = sandbox.run(&["--help"]);
+    assert!(output.status.success());
+    let text = String::from_utf8(output.stdout).unwrap();
+    let flags = text.lines().filter_map(|line| line.trim_start().strip_prefix("--"));
+    let names: Vec<&str> = flags.filter_map(|line| line.split([' ', '=']).next()).collect();
+    assert!(names.len() > 20, "{names:?}");
+    for name in names {
+        let variable = name.to_uppercase().replace('-', "_");
+        assert!(text.contains(&format!("[env: {variable}")), "--{name} has no variable");
+    }
+}
+
+/// The lines about one plugin.
+fn paragraph<'a>(text: &'a str, plugin: &str) -> &'a str {
+    let found = text.split("\n\n").find(|part| part.lines().next() == Some(plugin));
+    found.unwrap_or_else(|| panic!("no {plugin} in {text}"))
+}

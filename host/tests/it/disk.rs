@@ -1,0 +1,156 @@
+use std::{
+    fs,
+    sync::atomic::{AtomicI64, Ordering},
+    thread,
+    time::{Duration, Instant},
+};
+
+use crate::support::{Connection, Sandbox, ask, guest};
+
+/// How often the host is killed. Each time at another moment of its increments.
+const KILLS: u64 = 300;
+/// How soon after a crash the host must serve again.
+const READY_WITHIN: Duration = Duration::from_secs(1);
+
+const INC: &[u8] = b"POST /inc HTTP/1.1\r\nhost: x\r\n\r\n";
+
+#[test]
+fn the_file_is_a_number_that_people_can_read() {
+    let sandbox = Sandbox::new();
+    let tally = sandbox.start(&["--plugin", "disk-flock"]);
+    for request in ["POST /inc", "POST /counters/user:7/inc?by=-12"] {
+        assert_eq!(ask(tally.address(), request).status, 200);
+    }
+    assert_eq!(fs::read_to_string(sandbox.storage()).unwrap(), format!("{:<20}\n", 1));
+    let keyed = sandbox.path().join("count.txt.keys/user%3A7.txt");
+    assert_eq!(fs::read_to_string(keyed).unwrap(), format!("{:<20}\n", -12));
+}
+
+#[test]
+fn a_number_that_was_put_there_by_hand_is_counted_on() {
+    for content in ["41", "41\n", "  41  \n"] {
+        let sandbox = Sandbox::new();
+        fs::write(sandbox.storage(), content).unwrap();
+        let tally = sandbox.start(&["--plugin", "disk-flock"]);
+        assert_eq!(ask(tally.address(), "POST /inc").count(), 42, "{content:?}");
+        assert_eq!(fs::read_to_string(sandbox.storage()).unwrap(), format!("{:<20}\n", 42));
+    }
+}
+
+#[test]
+fn a_file_that_holds_no_counter_is_refused_and_never_touched() {
+    let digits = "1".repeat(40);
+    for content in ["", "hello", &digits, "42\0", "4 2", "9223372036854775808"] {
+        let sandbox = Sandbox::new();
+        fs::write(sandbox.storage(), content).unwrap();
+        let tally = sandbox.start(&["--plugin", "disk-flock"]);
+        for request in ["POST /inc", "GET /count", "POST /reset"] {
+            let answer = ask(tally.address(), request);
+            assert_eq!((answer.status, answer.problem().as_str()), (500, "storage-error"));
+            let detail = answer.json()["detail"].as_str().unwrap().to_owned();
+            assert!(detail.contains(sandbox.storage().to_str().unwrap()), "{detail}");
+            assert!(
+                detail.contains(&content.escape_default().to_string().replace("\\u{0}", "\\x00")),
+                "{detail}"
+            );
+        }
+        assert_eq!(fs::read_to_string(sandbox.storage()).unwrap(), content);
+    }
+}
+
+#[test]
+fn a_folder_that_can_not_be_written_is_unavailable_and_named() {
+    let sandbox = Sandbox::new();
+    // A directory where the counter's file should be.
+    fs::create_dir(sandbox.storage()).unwrap();
+    let tally = sandbox.start(&["--plugin", "disk-flock"]);
+    let answer = ask(tally.address(), "POST /inc");
+    assert_eq!((answer.status, answer.problem().as_str()), (503, "storage-unavailable"));
+    assert!(answer.body.contains("count.txt"), "{}", answer.body);
+}
+
+#[test]
+fn a_wrong_setting_of_the_plugin_is_named() {
+    let sandbox = Sandbox::new();
+    let args = ["--plugin", "disk-flock", "--plugin-config", "disk-flock.durability=sometimes"];
+    let tally = sandbox.start(&args);
+    let answer = ask(tally.address(), "GET /readyz");
+    assert_eq!(answer.status, 503);
+    assert!(answer.body.contains("sometimes") && answer.body.contains("durability"));
+}
+
+#[test]
+fn no_acknowledged_increment_is_lost_when_the_host_is_killed_at_any_moment() {
+    let sandbox = Sandbox::new();
+    let mut acknowledged = 0;
+    for kill in 0..KILLS {
+        let began = Instant::now();
+        let last = count_until_killed(&sandbox, &["--plugin", "disk-flock"], kill);
+        assert!(last.ready_after < READY_WITHIN, "ready after {:?}", began.elapsed());
+        let found = fs::read_to_string(sandbox.storage()).unwrap();
+        let found: i64 =
+            found.trim().parse().unwrap_or_else(|_| panic!("the file holds {found:?}"));
+        // One increment for each client may have been counted without its answer arriving.
+        let unanswered = CLIENTS as i64;
+        assert!(
+            (last.acknowledged..=last.acknowledged + unanswered).contains(&found),
+            "kill {kill}: {} were acknowledged, the file holds {found}",
+            last.acknowledged
+        );
+        acknowledged = found;
+    }
+    assert!(acknowledged > KILLS as i64, "only {acknowledged} increments were made");
+}
+
+#[test]
+fn the_crash_test_catches_a_plugin_that_empties_the_file_before_it_writes() {
+    let guest = guest("guest-disk-truncate");
+    let grant = "guest_disk_truncate=file-lock+files+config";
+    let args = ["--plugin", guest.to_str().unwrap(), "--grant", grant];
+    let sandbox = Sandbox::new();
+    let caught = (0..KILLS).any(|kill| {
+        fs::write(sandbox.storage(), "0").unwrap();
+        let last = count_until_killed(&sandbox, &args, kill);
+        let found = fs::read_to_string(sandbox.storage()).unwrap();
+        found.parse::<i64>().map_or(true, |found| found < last.acknowledged)
+    });
+    assert!(caught, "{KILLS} kills lost nothing");
+}
+
+const CLIENTS: usize = 2;
+
+struct Killed {
+    /// The largest value that a client was answered with.
+    acknowledged: i64,
+    ready_after: Duration,
+}
+
+/// Starts a host, lets clients count, and kills it at a moment that `seed` chooses.
+fn count_until_killed(sandbox: &Sandbox, args: &[&str], seed: u64) -> Killed {
+    let began = Instant::now();
+    let tally = sandbox.start(args);
+    let ready = ask(tally.address(), "GET /readyz");
+    assert_eq!(ready.status, 200, "{ready:?}");
+    let ready_after = began.elapsed();
+    let address = tally.address();
+    let acknowledged = AtomicI64::new(0);
+    thread::scope(|scope| {
+        for _ in 0..CLIENTS {
+            scope.spawn(|| {
+                let mut connection = Connection::open(address);
+                while connection.write(INC).is_ok()
+                    && let Some(answer) = connection.answer()
+                {
+                    acknowledged.fetch_max(answer.count(), Ordering::SeqCst);
+                }
+            });
+        }
+        while acknowledged.load(Ordering::SeqCst) == 0 {
+            thread::yield_now();
+        }
+        // Spread over the phases of an increment, which takes some hundred microseconds.
+        thread::sleep(Duration::from_micros(seed * 7919 % 4_000));
+        tally.kill();
+    });
+    Killed { acknowledged: acknowledged.into_inner(), ready_after }
+}

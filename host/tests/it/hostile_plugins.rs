@@ -1,0 +1,99 @@
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+};
+
+use crate::support::{Answer, Sandbox, Tally, ask, guest};
+
+const GRANT: &str = "guest_hostile=shared-memory+file-lock+clocks+log";
+
+fn start(sandbox: &Sandbox, more: &[&str]) -> Tally {
+    let guest = guest("guest-hostile");
+    let args = ["--plugin", guest.to_str().unwrap(), "--grant", GRANT];
+    sandbox.start(&[&args, more].concat())
+}
+
+fn increment(tally: &Tally, key: &str) -> Answer {
+    ask(tally.address(), &format!("POST /counters/{key}/inc"))
+}
+
+#[test]
+fn a_plugin_that_misbehaves_costs_its_own_caller_an_error_and_the_next_call_succeeds() {
+    let sandbox = Sandbox::new();
+    let tally = start(&sandbox, &["--workers", "1"]);
+    for (idx, (key, status, code, detail)) in [
+        ("loop", 500, "plugin-trapped", "--call-cpu-max"),
+        ("recurse", 500, "plugin-trapped", "stack"),
+        ("grow", 500, "plugin-trapped", "trapped"),
+        ("panic", 500, "plugin-trapped", "trapped"),
+        ("host-calls", 500, "plugin-trapped", "--host-calls-max"),
+        ("hold-and-panic", 500, "plugin-trapped", "trapped"),
+        ("hoard", 500, "plugin-trapped", "trapped"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let answer = increment(&tally, key);
+        assert_eq!((answer.status, answer.problem().as_str()), (status, code), "{key}");
+        assert!(answer.body.contains(detail), "{key}: {}", answer.body);
+        assert_eq!(increment(&tally, "well").count(), idx as i64 + 1, "after {key}");
+    }
+}
+
+#[test]
+fn others_are_served_while_a_plugin_loops() {
+    let sandbox = Sandbox::new();
+    let tally = start(&sandbox, &["--workers", "1", "--call-cpu-max", "2000"]);
+    assert_eq!(increment(&tally, "well").count(), 1);
+    let looping = AtomicBool::new(true);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            assert_eq!(increment(&tally, "loop").status, 500);
+            looping.store(false, Ordering::SeqCst);
+        });
+        let mut served = 0;
+        while looping.load(Ordering::SeqCst) {
+            increment(&tally, "well").count();
+            served += 1;
+        }
+        assert!(served > 20, "only {served} calls were served meanwhile");
+    });
+}
+
+#[test]
+fn a_call_that_waits_too_long_is_answered_as_unknown_and_others_go_on() {
+    let sandbox = Sandbox::new();
+    let tally = start(&sandbox, &["--workers", "1", "--call-time-max", "100"]);
+    let hours = 3_600_000_000_000_i64;
+    let answer = ask(tally.address(), &format!("POST /counters/sleep/inc?by={hours}"));
+    assert_eq!((answer.status, answer.problem().as_str()), (504, "call-timed-out"));
+    assert!(answer.body.contains("unknown"));
+    assert_eq!(increment(&tally, "well").count(), 1);
+}
+
+#[test]
+fn calls_beyond_the_instances_and_the_queue_are_refused_with_a_time_to_retry() {
+    let sandbox = Sandbox::new();
+    let limits = ["--instances-per-worker-max", "1", "--queued-calls-per-worker-max", "0"];
+    let tally =
+        start(&sandbox, &[&["--workers", "1", "--call-time-max", "100"], &limits[..]].concat());
+    let hours = 3_600_000_000_000_i64;
+    // The call goes on after its caller was answered, and keeps the only instance.
+    assert_eq!(ask(tally.address(), &format!("POST /counters/sleep/inc?by={hours}")).status, 504);
+    let answer = increment(&tally, "well");
+    assert_eq!((answer.status, answer.problem().as_str()), (503, "too-busy"));
+    assert!(answer.head.contains("retry-after: 1"));
+}
+
+#[test]
+fn what_a_plugin_writes_is_in_the_log_under_its_name_and_rationed() {
+    let sandbox = Sandbox::new();
+    let tally = start(&sandbox, &["--log-lines-per-second-max", "10"]);
+    assert_eq!(increment(&tally, "shout").count(), 1);
+    let log = sandbox.stderr();
+    let lines = log.lines().filter(|line| line.contains("a line of the hostile guest"));
+    let lines: Vec<&str> = lines.collect();
+    // A second may pass during the call, after which the ration is fresh.
+    assert!((10..=50).contains(&lines.len()), "{} lines", lines.len());
+    assert!(lines[0].contains("guest_hostile"), "{}", lines[0]);
+}

@@ -1,0 +1,23 @@
+//! The host as its users meet it: real processes, real sockets, real plugins.
+
+/// Starts and asks hosts.
+mod support;
+
+/// The commands other than serving.
+mod commands;
+/// The disk plugin: bad files, crashes, several hosts.
+mod disk;
+/// Which requests there are, and what becomes of bad ones.
+mod endpoints;
+/// Plugins that misbehave.
+mod hostile_plugins;
+/// Every plugin under load, over HTTP: right, or caught.
+mod scenarios;
+/// Clients that are slow on purpose.
+mod slow_clients;
+/// What the program says when it is started wrongly, and where settings come from.
+mod starting;
+/// The end of the process.
+mod stopping;
+/// The limits of values.
+mod values;

@@ -1,0 +1,78 @@
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+    time::{Duration, Instant},
+};
+
+use crate::support::{Connection, Sandbox, ask, load};
+
+const SLOW_CLIENTS: usize = 1_000;
+const CLOSED_WITHIN: Duration = Duration::from_secs(10);
+
+#[test]
+fn a_thousand_clients_that_never_finish_are_closed_while_others_see_no_error() {
+    let sandbox = Sandbox::new();
+    let tally = sandbox.start(&[]);
+    let began = Instant::now();
+    let mut slow: Vec<Connection> = (0..SLOW_CLIENTS)
+        .map(|idx| {
+            let mut connection = Connection::open(tally.address());
+            let sent: &[u8] = match idx % 3 {
+                0 => b"",
+                1 => b"POST /inc HTTP/1.1\r\nho",
+                _ => b"POST /counters/a/inc HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{\"b",
+            };
+            connection.write(sent).unwrap();
+            connection
+        })
+        .collect();
+    let closed = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let normal = scope.spawn(|| {
+            while !closed.load(Ordering::SeqCst) {
+                let report = load(&tally, 4, 1_000);
+                assert!(report.verdict.right(), "{report}");
+                assert_eq!(report.verdict.acknowledged, 4_000, "{report}");
+            }
+        });
+        for connection in &mut slow {
+            // An error, such as a reset, is an end too.
+            let _ = connection.read_to_end();
+        }
+        let took = began.elapsed();
+        closed.store(true, Ordering::SeqCst);
+        normal.join().unwrap();
+        assert!(took < CLOSED_WITHIN, "the last was closed after {took:?}");
+    });
+    assert_eq!(ask(tally.address(), "GET /counters/a").count(), 0, "half a body counts nothing");
+}
+
+#[test]
+fn a_body_that_does_not_arrive_is_answered_and_an_idle_connection_is_closed() {
+    let sandbox = Sandbox::new();
+    let times = ["--body-time-max", "100", "--idle-time-max", "100", "--head-time-max", "100"];
+    let tally = sandbox.start(&times);
+    let mut connection = Connection::open(tally.address());
+    let head = "POST /counters/a/inc HTTP/1.1\r\nhost: x\r\ncontent-length: 8\r\n\r\n";
+    connection.write(head.as_bytes()).unwrap();
+    let answer = connection.answer().unwrap();
+    assert_eq!((answer.status, answer.problem().as_str()), (408, "body-too-slow"));
+    assert_eq!(connection.read_to_end().unwrap(), b"");
+
+    let mut connection = Connection::open(tally.address());
+    connection.write(b"POST /inc HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
+    assert_eq!(connection.answer().unwrap().count(), 1);
+    assert!(connection.answer().is_none(), "closed after it was idle");
+}
+
+#[test]
+fn connections_beyond_the_limit_wait_until_others_are_closed() {
+    let sandbox = Sandbox::new();
+    let tally = sandbox.start(&["--connections-max", "2"]);
+    let first = Connection::open(tally.address());
+    let second = Connection::open(tally.address());
+    let mut third = Connection::open(tally.address());
+    third.write(b"POST /inc HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
+    drop((first, second));
+    assert_eq!(third.answer().unwrap().count(), 1);
+}

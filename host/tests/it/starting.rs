@@ -1,0 +1,118 @@
+use std::{fs, net::TcpListener, process::Output};
+
+use crate::support::{Sandbox, ask};
+
+/// Starts wrongly: exit status 2, and one sentence that holds all of `expected`.
+fn check_refused(output: &Output, expected: &[&str]) {
+    let message = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{message}");
+    assert!(output.stdout.is_empty(), "nothing was served");
+    assert_eq!(message.lines().count(), 1, "one sentence: {message}");
+    assert!(message.starts_with("tally: "), "{message}");
+    for part in expected {
+        assert!(message.contains(part), "no {part:?} in {message}");
+    }
+}
+
+#[test]
+fn a_wrong_flag_is_refused_in_one_sentence() {
+    let sandbox = Sandbox::new();
+    for (args, expected) in [
+        (
+            &["--plugin", "shared-memory-atomik"][..],
+            &["shared-memory-atomik", "did you mean \"shared-memory-atomic\"", "disk-flock"][..],
+        ),
+        (&["--plugin", "/nowhere/x.wasm"], &["/nowhere/x.wasm"]),
+        (&["--port", "70000"], &["\"70000\"", "--port", "65535"]),
+        (&["--workers", "0"], &["\"0\"", "--workers"]),
+        (&["--workers", "many"], &["\"many\"", "--workers"]),
+        (&["--no-such-flag"], &["--no-such-flag", "tally --help"]),
+        (&["--grant", "x=everything"], &["everything", "shared-memory"]),
+        (&["--plugin-config", "x"], &["NAME.KEY=VALUE"]),
+        (&["--plugin-dir", "/nowhere"], &["/nowhere"]),
+        (&["--shared-memory-name", "../x"], &["../x"]),
+        (&["--shared-memory-dir", "/nowhere"], &["/nowhere/region"]),
+        (&["--config", "/nowhere.toml"], &["/nowhere.toml"]),
+        (
+            &["--plugin", "disk-flock", "--storage-path", "/nowhere/count.txt"],
+            &["/nowhere", "--storage-path"],
+        ),
+        (&["--plugin", "disk-flock", "--storage-path", ""], &["--storage-path"]),
+        (&["--host", "no.such.host.invalid"], &["no.such.host.invalid", "--host"]),
+    ] {
+        check_refused(&sandbox.run(args), expected);
+    }
+}
+
+#[test]
+fn a_wrong_variable_is_refused_by_its_name() {
+    let sandbox = Sandbox::new();
+    for (name, value, expected) in [
+        ("PORT", "http", &["\"http\"", "environment variable PORT"][..]),
+        ("WORKERS", "-1", &["\"-1\"", "environment variable WORKERS"]),
+        ("CALL_CPU_MAX", "0", &["\"0\"", "environment variable CALL_CPU_MAX"]),
+    ] {
+        check_refused(&sandbox.command(&[]).env(name, value).output().unwrap(), expected);
+    }
+    let storage = sandbox.command(&[]).env_remove("PLUGIN").env("STORAGE_METHOD", "dsk").output();
+    check_refused(&storage.unwrap(), &["\"dsk\"", "did you mean \"disk\"", "shared_memory"]);
+}
+
+#[test]
+fn a_port_that_is_taken_is_named() {
+    let sandbox = Sandbox::new();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    check_refused(&sandbox.run(&["--port", &port]), &[&port, "in use", "--port"]);
+}
+
+#[test]
+fn a_flag_wins_over_the_environment_over_the_file_over_the_default() {
+    let sandbox = Sandbox::new();
+    let file = sandbox.path().join("tally.toml");
+    fs::write(&file, "plugin = \"shared-memory-flock\"\nrequest-body-max = 3\n").unwrap();
+    let file = file.to_str().unwrap();
+    let plugin_of = |args: &[&str], plugin: Option<&str>| {
+        let mut command = sandbox.command(args);
+        command.env_remove("PLUGIN");
+        command.envs(plugin.map(|plugin| ("PLUGIN", plugin)));
+        let tally = sandbox.start_command(command);
+        ask(tally.address(), "GET /readyz").json()["plugin"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(plugin_of(&[], None), "disk-flock", "because a storage path is set");
+    assert_eq!(plugin_of(&["--config", file], None), "shared-memory-flock");
+    assert_eq!(
+        plugin_of(&["--config", file], Some("shared-memory-no-lock")),
+        "shared-memory-no-lock"
+    );
+    let both = ["--config", file, "--plugin", "shared-memory-atomic"];
+    assert_eq!(plugin_of(&both, Some("shared-memory-no-lock")), "shared-memory-atomic");
+}
+
+#[test]
+fn a_wrong_entry_in_the_file_is_refused_by_its_name() {
+    let sandbox = Sandbox::new();
+    let file = sandbox.path().join("tally.toml");
+    for (content, expected) in [
+        ("prot = 80", &["\"prot\"", "did you mean \"port\""][..]),
+        ("workers = 0", &["\"0\"", "\"workers\" in the configuration file"]),
+        ("port = [", &["not TOML", "tally.toml"]),
+        ("port = { a = 1 }", &["\"port\"", "tally.toml"]),
+    ] {
+        fs::write(&file, content).unwrap();
+        let mut command = sandbox.command(&["--config", file.to_str().unwrap()]);
+        command.env_remove("WORKERS");
+        check_refused(&command.output().unwrap(), expected);
+    }
+}
+
+#[test]
+fn the_storage_method_picks_its_recommended_plugin() {
+    let sandbox = Sandbox::new();
+    for (method, plugin) in [("shared_memory", "shared-memory-atomic"), ("disk", "disk-flock")] {
+        let mut command = sandbox.command(&["--storage-method", method]);
+        command.env_remove("PLUGIN");
+        let tally = sandbox.start_command(command);
+        assert_eq!(ask(tally.address(), "GET /readyz").json()["plugin"], plugin);
+    }
+}

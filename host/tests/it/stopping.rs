@@ -1,0 +1,87 @@
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    thread,
+};
+
+use rustix::process::Signal;
+
+use crate::support::{Connection, Sandbox, ask};
+
+const INC: &[u8] = b"POST /inc HTTP/1.1\r\nhost: x\r\n\r\n";
+
+#[test]
+fn a_signal_ends_the_host_with_status_0() {
+    for signal in [Signal::TERM, Signal::INT] {
+        let sandbox = Sandbox::new();
+        let tally = sandbox.start(&[]);
+        tally.signal(signal);
+        assert_eq!(tally.wait().code(), Some(0));
+    }
+}
+
+#[test]
+fn every_request_that_was_sent_before_the_host_said_goodbye_is_answered() {
+    let sandbox = Sandbox::new();
+    let tally = sandbox.start(&[]);
+    let address = tally.address();
+    let acknowledged = AtomicU64::new(0);
+    thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                let mut connection = Connection::open(address);
+                loop {
+                    connection.write(INC).unwrap();
+                    let answer = connection.answer().expect("an answer to a request that was sent");
+                    assert_eq!(answer.status, 200);
+                    acknowledged.fetch_add(1, Ordering::SeqCst);
+                    if answer.head.contains("connection: close") {
+                        return;
+                    }
+                }
+            });
+        }
+        while acknowledged.load(Ordering::SeqCst) < 1_000 {
+            thread::yield_now();
+        }
+        tally.signal(Signal::TERM);
+    });
+    assert_eq!(tally.wait().code(), Some(0));
+    let again = sandbox.start(&[]);
+    assert_eq!(
+        ask(again.address(), "GET /count").count(),
+        acknowledged.load(Ordering::SeqCst) as i64
+    );
+}
+
+#[test]
+fn an_idle_connection_does_not_hold_up_the_end() {
+    let sandbox = Sandbox::new();
+    let tally = sandbox.start(&[]);
+    let mut idle = Connection::open(tally.address());
+    idle.write(INC).unwrap();
+    assert_eq!(idle.answer().unwrap().count(), 1);
+    let mut silent = Connection::open(tally.address());
+    tally.signal(Signal::TERM);
+    assert_eq!(tally.wait().code(), Some(0));
+    assert!(idle.answer().is_none() && silent.answer().is_none());
+}
+
+#[test]
+fn a_second_signal_stops_at_once() {
+    let sandbox = Sandbox::new();
+    let tally = sandbox.start(&["--drain-time-max", "600000", "--body-time-max", "600000"]);
+    let mut busy = Connection::open(tally.address());
+    busy.write(b"POST /inc HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\n\r\n").unwrap();
+    // Once another connection is told to close, the host is draining.
+    let mut other = Connection::open(tally.address());
+    tally.signal(Signal::TERM);
+    loop {
+        other.write(INC).unwrap();
+        match other.answer() {
+            Some(answer) if !answer.head.contains("connection: close") => {}
+            _ => break,
+        }
+    }
+    tally.signal(Signal::TERM);
+    assert_eq!(tally.wait().code(), Some(1));
+}

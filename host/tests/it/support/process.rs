@@ -1,0 +1,128 @@
+//! One host process and the directory that it works in.
+
+use std::{
+    fs,
+    io::{BufRead, BufReader},
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Output, Stdio},
+    time::{Duration, Instant},
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+/// How long a process may take to end once it was asked to.
+const END_TIME_MAX: Duration = Duration::from_secs(30);
+
+/// A directory for regions, locks and files, removed at the end. Hosts in one share their storage.
+pub struct Sandbox {
+    directory: tempfile::TempDir,
+}
+
+impl Sandbox {
+    pub fn new() -> Self {
+        Self { directory: tempfile::tempdir().unwrap() }
+    }
+
+    pub fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// The file of the disk plugin.
+    pub fn storage(&self) -> PathBuf {
+        self.path().join("count.txt")
+    }
+
+    /// Starts a host on a free port.
+    pub fn start(&self, args: &[&str]) -> Tally {
+        self.start_command(self.command(args))
+    }
+
+    /// Starts a host by a command of [`Self::command`].
+    pub fn start_command(&self, mut command: Command) -> Tally {
+        let mut child = command
+            .stdout(Stdio::piped())
+            .stderr(fs::File::create(self.path().join("stderr")).unwrap())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let address = line.split("http://").nth(1).and_then(|rest| rest.split(' ').next());
+        let Some(address) = address else {
+            child.wait().unwrap();
+            panic!("the host did not start: {line}{}", self.stderr());
+        };
+        Tally { address: address.parse().unwrap(), child }
+    }
+
+    /// Runs the program to its end.
+    pub fn run(&self, args: &[&str]) -> Output {
+        self.command(args).output().unwrap()
+    }
+
+    /// What the host that was started last has logged so far.
+    pub fn stderr(&self) -> String {
+        fs::read_to_string(self.path().join("stderr")).unwrap()
+    }
+
+    /// The program with settings that keep it inside the sandbox; `args` come last and win.
+    pub fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tally"));
+        command
+            .env_clear()
+            .current_dir(self.path())
+            .env("HOST", "127.0.0.1")
+            .env("PORT", "0")
+            .env("WORKERS", "2")
+            .env("SHARED_MEMORY_DIR", self.path())
+            .env("SHARED_MEMORY_NAME", "region")
+            .env("STORAGE_PATH", self.storage())
+            .env("COMPILE_CACHE", env!("CARGO_TARGET_TMPDIR"))
+            .env("PLUGIN", "shared-memory-atomic")
+            .args(args);
+        command
+    }
+}
+
+/// A host that serves; killed when it is dropped.
+pub struct Tally {
+    child: Child,
+    address: SocketAddr,
+}
+
+impl Tally {
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        let pid = Pid::from_raw(self.child.id().cast_signed()).unwrap();
+        kill_process(pid, signal).unwrap();
+    }
+
+    /// Waits for its end.
+    pub fn wait(mut self) -> ExitStatus {
+        let deadline = Instant::now() + END_TIME_MAX;
+        while Instant::now() < deadline {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        panic!("the host did not end within {END_TIME_MAX:?}");
+    }
+
+    /// Ends it as a crash does.
+    pub fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+impl Drop for Tally {
+    fn drop(&mut self) {
+        // Both fail only when it has ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

@@ -78,7 +78,7 @@ pub struct Config {
 }
 
 /// Which plugins there are, and what they work on.
-#[derive(Args, Clone, Debug)]
+#[derive(Args, Clone, Debug, PartialEq, Eq)]
 #[command(next_help_heading = "Plugins and storage")]
 pub struct PluginSettings {
     /// Plugin to serve with: a name that `tally plugins` lists, or the path of a .wasm file.
@@ -137,7 +137,7 @@ pub struct PluginSettings {
 }
 
 /// Capabilities for one plugin.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Grant {
     /// The plugin's name.
     pub plugin: String,
@@ -146,7 +146,7 @@ pub struct Grant {
 }
 
 /// One setting of one plugin.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PluginSetting {
     /// The plugin's name.
     pub plugin: String,

@@ -4,6 +4,8 @@ use std::ffi::OsString;
 
 use clap::builder::FalseyValueParser;
 use clap::{Parser, ValueEnum, value_parser};
+use tally_host::config::PluginSettings;
+use tally_host::plugin::limits::PluginLimits;
 
 /// Most clients of one run.
 pub const CLIENTS_MAX: u64 = 10_000;
@@ -16,6 +18,9 @@ pub const CALLS_MAX: u64 = 100_000_000;
 /// It resets the counter, lets N clients make M increments each, one after the other, reads the count back, and judges:
 /// is the final count what was acknowledged, and are the answers those of one counter in the order of time
 /// (linearizable)? Increments are never retried. Do not let anybody else count on the same counter during the run.
+///
+/// With --plugin, a plugin is driven in this process, without a server and by one thread for each client. Storage that no
+/// flag or variable names is then scratch: made for the run and removed after it.
 ///
 /// Results go to stdout, progress and errors to stderr.
 #[derive(Clone, Debug, Parser)]
@@ -45,10 +50,6 @@ pub struct Cli {
     #[arg(long, env = "KEY", value_name = "KEY")]
     pub key: Option<String>,
 
-    /// Drive this plugin in this process, without a server: the name of a known plugin, or the path of a .wasm file
-    #[arg(long, env = "PLUGIN", value_name = "NAME|PATH")]
-    pub plugin: Option<String>,
-
     /// Also write the results to this file, as JSON; it is emptied before the run
     #[arg(long, env = "JSON", value_name = "FILE")]
     pub json: Option<OsString>,
@@ -56,6 +57,14 @@ pub struct Cli {
     /// Show no progress during the run
     #[arg(long, env = "NO_PROGRESS", value_parser = FalseyValueParser::new())]
     pub no_progress: bool,
+
+    /// Which plugin is driven, and on what.
+    #[command(flatten)]
+    pub plugins: PluginSettings,
+
+    /// What the plugin may use.
+    #[command(flatten)]
+    pub plugin_limits: PluginLimits,
 }
 
 /// What kind of counter is driven.

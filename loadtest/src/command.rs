@@ -17,6 +17,7 @@ use crate::progress::Progress;
 use crate::report::{ExitStatus, Report};
 use crate::run::{RunError, Stop, run};
 use crate::target::Target;
+use crate::target::plugin::PluginTarget;
 use crate::target::web::WebTarget;
 
 /// Exit status after a second interrupt, as a shell reports a program that SIGINT ended.
@@ -79,9 +80,12 @@ fn drive(options: &Options) -> Result<Report, Failure> {
                 .map_err(|err| Failure::Run(RunError::Unreachable(err)))?;
             load(&target, options)
         }
-        TargetOptions::Plugin(plugin) => Err(Failure::Usage(anyhow::format_err!(
-            "cannot drive the plugin `{plugin}`: this build has no plugin runtime"
-        ))),
+        TargetOptions::Plugin(plugin) => {
+            let key = options.key.as_deref();
+            let target = PluginTarget::load(&plugin.settings, &plugin.limits, key)
+                .map_err(Failure::Usage)?;
+            load(&target, options)
+        }
     }
 }
 

@@ -6,7 +6,7 @@
 //!
 //! * [`cli`] → [`options`]: what was typed, and what it means.
 //! * [`command`]: the program around a run; it alone prints and chooses the exit status.
-//! * [`target`]: what is driven. `target/web` is a counter server over HTTP.
+//! * [`target`]: what is driven. `target/web` is a counter server over HTTP, `target/plugin.rs` a plugin in this process.
 //! * [`run()`]: connects the clients, resets, releases them together, reads back.
 //! * [`history`]: every operation with its two times; [`reasons`]: why some failed.
 //! * [`checker`]: is the history linearizable? Exact, in O(n log n).
@@ -26,9 +26,6 @@
 //! # Ok(())
 //! # }
 //! ```
-
-#![forbid(unsafe_code)]
-#![warn(missing_docs)]
 
 pub mod cli;
 pub mod options;
@@ -54,6 +51,7 @@ pub mod report;
 pub use crate::progress::Progress;
 pub use crate::report::{ExitStatus, Report};
 pub use crate::run::{Load, RunError, Start, Stop, run};
+pub use crate::target::plugin::PluginTarget;
 pub use crate::target::web::WebTarget;
 pub use crate::target::{Client, Outcome, Target};
 pub use crate::verdict::Verdict;

@@ -7,6 +7,9 @@ use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{ArgMatches, CommandFactory, FromArgMatches};
 
+use tally_host::config::PluginSettings;
+use tally_host::plugin::limits::PluginLimits;
+
 use crate::cli::{CALLS_MAX, Cli};
 use crate::run::{Load, Start};
 
@@ -41,8 +44,17 @@ pub enum TargetOptions {
         /// TCP port.
         port: u16,
     },
-    /// A plugin in this process, by name or path.
-    Plugin(String),
+    /// A plugin in this process.
+    Plugin(Box<PluginOptions>),
+}
+
+/// Which plugin, on what, and within which limits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PluginOptions {
+    /// The plugin and its storage.
+    pub settings: PluginSettings,
+    /// What it may use.
+    pub limits: PluginLimits,
 }
 
 impl Options {
@@ -97,7 +109,7 @@ fn check(cli: Cli, matches: &ArgMatches) -> Result<Options, String> {
 /// COUNTER_HOST and PLUGIN may well be set for other programs.
 fn choose_target(cli: Cli, matches: &ArgMatches) -> Result<TargetOptions, String> {
     let web_flag = WEB_FLAGS.into_iter().find(|it| typed(matches, it));
-    if let Some(plugin) = unless_unset(cli.plugin, "plugin", matches) {
+    if let Some(plugin) = unless_unset(cli.plugins.plugin.clone(), "plugin", matches) {
         match web_flag {
             Some(flag) if typed(matches, "plugin") => {
                 let flag = flag.replace('_', "-");
@@ -107,7 +119,10 @@ fn choose_target(cli: Cli, matches: &ArgMatches) -> Result<TargetOptions, String
             }
             Some(_) => {}
             None if plugin.is_empty() => return Err("--plugin needs a name or a path".to_owned()),
-            None => return Ok(TargetOptions::Plugin(plugin)),
+            None => {
+                let options = PluginOptions { settings: cli.plugins, limits: cli.plugin_limits };
+                return Ok(TargetOptions::Plugin(Box::new(options)));
+            }
         }
     }
     let host = cli.counter_host;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::Args;
 
 /// Limits on plugins. Each is a setting.
-#[derive(Args, Clone, Debug)]
+#[derive(Args, Clone, Debug, PartialEq, Eq)]
 #[command(next_help_heading = "Limits on plugins")]
 pub struct PluginLimits {
     /// Linear memory of one plugin instance, in MiB (1 to 4096).

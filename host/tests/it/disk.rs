@@ -1,11 +1,12 @@
 use std::{
     fs,
-    sync::atomic::{AtomicI64, Ordering},
+    path::Path,
+    sync::atomic::{AtomicBool, AtomicI64, Ordering},
     thread,
     time::{Duration, Instant},
 };
 
-use crate::support::{Connection, Sandbox, ask, guest};
+use crate::support::{Connection, Sandbox, ask, guest, load_beside_others};
 
 /// How often the host is killed. Each time at another moment of its increments.
 const KILLS: u64 = 300;
@@ -77,6 +78,55 @@ fn a_wrong_setting_of_the_plugin_is_named() {
     let answer = ask(tally.address(), "GET /readyz");
     assert_eq!(answer.status, 503);
     assert!(answer.body.contains("sometimes") && answer.body.contains("durability"));
+}
+
+#[test]
+fn an_answered_value_is_on_the_disk_unless_durability_is_none() {
+    for (durability, flushed) in [("each", true), ("none", false)] {
+        // Not in a temporary directory, which may be in memory.
+        let sandbox = Sandbox::within(env!("CARGO_TARGET_TMPDIR").as_ref());
+        let setting = format!("disk-flock.durability={durability}");
+        let tally = sandbox.start(&["--plugin", "disk-flock", "--plugin-config", &setting]);
+        // The first makes the file, the second overwrites it.
+        for increments in 1..=2 {
+            for _ in 0..increments {
+                assert_eq!(ask(tally.address(), "POST /inc").status, 200);
+            }
+            let unwritten = unwritten_bytes(&sandbox.storage());
+            assert_eq!(unwritten == 0, flushed, "{durability}: {unwritten} bytes");
+            fs::remove_file(sandbox.storage()).unwrap();
+        }
+    }
+}
+
+/// Empties a file; the kernel counts what it had not written to the disk yet.
+fn unwritten_bytes(file: &Path) -> u64 {
+    let cancelled = || -> u64 {
+        let io = fs::read_to_string("/proc/thread-self/io").unwrap();
+        let line = io.lines().find_map(|line| line.strip_prefix("cancelled_write_bytes: "));
+        line.unwrap().parse().unwrap()
+    };
+    let before = cancelled();
+    fs::File::options().write(true).open(file).unwrap().set_len(0).unwrap();
+    cancelled() - before
+}
+
+#[test]
+fn clients_that_leave_in_the_middle_of_a_call_do_not_make_others_lose() {
+    let sandbox = Sandbox::new();
+    let tally = sandbox.start(&["--plugin", "disk-flock"]);
+    let counting = AtomicBool::new(true);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while counting.load(Ordering::SeqCst) {
+                Connection::open(tally.address()).write(INC).unwrap();
+            }
+        });
+        let report = load_beside_others(&tally, 4, 2_000);
+        counting.store(false, Ordering::SeqCst);
+        assert!(report.verdict.right(), "{report}");
+        assert_eq!(report.verdict.acknowledged, 8_000, "{report}");
+    });
 }
 
 #[test]

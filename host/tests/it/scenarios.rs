@@ -1,4 +1,4 @@
-use crate::support::{Sandbox, load, load_beside_others};
+use crate::support::{Sandbox, load, load_beside_others, load_in_process};
 
 /// The original's four scenarios, as numbers of clients.
 const CLIENTS: [usize; 4] = [1, 2, 5, 10];
@@ -13,6 +13,24 @@ fn the_exact_plugins_lose_nothing_with_any_number_of_clients() {
         for clients in CLIENTS {
             let report = load(&tally, clients, calls);
             assert!(report.verdict.right(), "{plugin}, {clients} clients: {report}");
+            assert_eq!(report.verdict.acknowledged, clients as u64 * calls, "{plugin}: {report}");
+        }
+    }
+}
+
+#[test]
+fn in_process_the_exact_plugins_lose_nothing_and_the_warning_example_is_caught() {
+    for (plugin, calls, right) in [
+        ("shared-memory-atomic", 10_000, true),
+        ("shared-memory-flock", 10_000, true),
+        ("disk-flock", 1_000, true),
+        ("shared-memory-no-lock", 10_000, false),
+    ] {
+        for clients in CLIENTS {
+            let report = load_in_process(plugin, clients, calls);
+            // Nobody is in the way of a single client.
+            let right = right || clients == 1;
+            assert_eq!(report.verdict.right(), right, "{plugin}, {clients} clients: {report}");
             assert_eq!(report.verdict.acknowledged, clients as u64 * calls, "{plugin}: {report}");
         }
     }

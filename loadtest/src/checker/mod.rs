@@ -14,11 +14,11 @@
 //! whose outcome nobody knows. An unknown never returns: it may take effect at any time after its begin, or never.
 //! Increments that surely failed are no part of the history.
 //!
-//! 1. Sort by value, Inc(v) before the Read(v)s. Two Inc(v) are a violation, and so are an Inc(v) with v not above
+//! 1. Sort by value, Inc(v) before the Read(v)s, and those by their begin. Two Inc(v) are a violation, and so are an Inc(v) with v not above
 //!    the starting value and a Read(v) with v below it.
 //! 2. Walk in that order. Every operation must be able to take effect after all that come before it: it is a violation
 //!    if it returned before one of them began. It is enough to remember the one that began last. Reads of the same value
-//!    change nothing, may take effect in any order among themselves, and are not compared with each other.
+//!    change nothing and may take effect in any order among themselves; by their begin none is out of place.
 //! 3. Every value between the starting value and the largest one seen that no Inc has must have been made by an unknown
 //!    of its own. That unknown must have begun before everything placed after it returned: its deadline is the earliest
 //!    return among the operations with a value at or above the missing one (at: Read(v) without Inc(v)).
@@ -105,7 +105,8 @@ fn may_fill_a_gap(operation: &Operation) -> bool {
     matches!(operation.kind, Kind::IncrementUnknown | Kind::IncrementUnseen)
 }
 
-/// By value, the increment before the reads; the begin only makes the choice between equals predictable.
+/// By value, the increment before the reads, and reads of one value by their begin: in that order none of them can have
+/// returned before one ahead of it began, and so walking over them like over any other operation compares nothing.
 fn in_order(a: &Operation, b: &Operation) -> Ordering {
     let key = |it: &Operation| (it.value, it.kind == Kind::Read, it.invoked_ns);
     key(a).cmp(&key(b))
@@ -113,10 +114,8 @@ fn in_order(a: &Operation, b: &Operation) -> Ordering {
 
 /// Steps 1 and 2: values are distinct and above the start, and no operation returned before one placed ahead of it began.
 fn check_order(sorted: &[Operation], start: i64) -> Result<(), Box<Violation>> {
-    // Of everything that must come before the current operation: the one that began last.
+    // Of everything that comes before the current operation: the one that began last.
     let mut latest: Option<Operation> = None;
-    // Of the reads of the current value, the one that began last. They come before the next value, not before each other.
-    let mut latest_read: Option<Operation> = None;
     let mut previous: Option<Operation> = None;
 
     for &operation in sorted {
@@ -124,34 +123,18 @@ fn check_order(sorted: &[Operation], start: i64) -> Result<(), Box<Violation>> {
         if operation.value < start || (operation.value == start && !is_read) {
             return Err(Box::new(Violation::OutOfRange { operation, start }));
         }
-        if let Some(previous) = previous {
-            if previous.value < operation.value {
-                latest = later(latest, latest_read.take());
-            } else if !is_read {
-                return Err(Box::new(Violation::Duplicate { first: previous, second: operation }));
-            }
+        if let Some(first) = previous.filter(|it| it.value == operation.value && !is_read) {
+            return Err(Box::new(Violation::Duplicate { first, second: operation }));
         }
         if let Some(ahead) = latest
             && operation.returned_ns < ahead.invoked_ns
         {
             return Err(Box::new(Violation::Backwards { ended: operation, began_later: ahead }));
         }
-        if is_read {
-            latest_read = later(latest_read, Some(operation));
-        } else {
-            latest = later(latest, Some(operation));
-        }
+        latest = latest.filter(|it| operation.invoked_ns < it.invoked_ns).or(Some(operation));
         previous = Some(operation);
     }
     Ok(())
-}
-
-/// The one of two operations that began later.
-fn later(a: Option<Operation>, b: Option<Operation>) -> Option<Operation> {
-    match (a, b) {
-        (Some(a), Some(b)) => Some(if a.invoked_ns < b.invoked_ns { b } else { a }),
-        (only, None) | (None, only) => only,
-    }
 }
 
 /// A value that no increment was answered with.

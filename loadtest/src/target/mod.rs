@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::thread::available_parallelism;
 
+pub mod plugin;
 pub mod web;
 
 /// A counter that clients can connect to.

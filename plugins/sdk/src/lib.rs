@@ -57,7 +57,6 @@ pub mod bindings {
 
 pub use alloc::{boxed::Box, format, string::String, vec::Vec};
 
-pub use bindings::export;
 /// Why a call failed; see `wit/deps/tally-counter@1.0.0`.
 pub use bindings::exports::tally::counter::counter::Error;
 /// The contract: `increment`, `get` and `reset`.
@@ -72,3 +71,19 @@ pub use retry::{RetryBudget, retry};
 
 /// The key of the default counter, the one behind `POST /inc`.
 pub const DEFAULT_KEY: &str = "count";
+
+/// Makes a type that implements [`Counter`] the component's export.
+///
+/// Off WebAssembly, where plugins are compiled for their unit tests only, it exports nothing.
+#[macro_export]
+macro_rules! export {
+    ($counter:ident) => {
+        #[cfg(target_arch = "wasm32")]
+        $crate::bindings::export!($counter with_types_in $crate::bindings);
+        #[cfg(not(target_arch = "wasm32"))]
+        const _: () = {
+            const fn is_counter<T: $crate::Counter>() {}
+            is_counter::<$counter>();
+        };
+    };
+}

@@ -24,6 +24,11 @@ impl Sandbox {
         Self { directory: tempfile::tempdir().unwrap() }
     }
 
+    /// A sandbox in `directory`.
+    pub fn within(directory: &Path) -> Self {
+        Self { directory: tempfile::tempdir_in(directory).unwrap() }
+    }
+
     pub fn path(&self) -> &Path {
         self.directory.path()
     }

@@ -41,9 +41,9 @@ pub(super) enum CallError {
 /// tasks per call; here the calling task polls both the call and the connection.
 pub(super) struct Connection {
     sender: SendRequest<Empty<Bytes>>,
-    driver: http1::Connection<TokioIo<TcpStream>, Empty<Bytes>>,
-    /// The driver has ended and must not be polled again.
-    ended: bool,
+    /// Moves the bytes. It is dropped as soon as it ends: a request that is still queued in it gets its answer, which is
+    /// that it was not sent, from the drop and from nothing else.
+    driver: Option<http1::Connection<TokioIo<TcpStream>, Empty<Bytes>>>,
 }
 
 impl Connection {
@@ -57,12 +57,12 @@ impl Connection {
         stream.set_nodelay(true).map_err(|err| in_words(&err))?;
         let (sender, driver) =
             http1::handshake(TokioIo::new(stream)).await.map_err(|err| err.to_string())?;
-        Ok(Connection { sender, driver, ended: false })
+        Ok(Connection { sender, driver: Some(driver) })
     }
 
     /// Whether this connection can carry no further call, because either side closed it.
     pub(super) fn is_closed(&self) -> bool {
-        self.ended || self.sender.is_closed()
+        self.driver.is_none() || self.sender.is_closed()
     }
 
     /// Sends `request` and waits for the whole answer, at most `call_timeout`.
@@ -72,7 +72,7 @@ impl Connection {
         request: Request<Empty<Bytes>>,
         call_timeout: Duration,
     ) -> Result<Answer, CallError> {
-        let Connection { sender, driver, ended } = self;
+        let Connection { sender, driver } = self;
         let call = async {
             sender.ready().await.map_err(|err| CallError::NotSent { reason: cause(&err) })?;
             match sender.try_send_request(request).await {
@@ -89,8 +89,10 @@ impl Connection {
             if let Poll::Ready(done) = call.as_mut().poll(cx) {
                 return Poll::Ready(done);
             }
-            if !*ended && Pin::new(&mut *driver).poll(cx).is_ready() {
-                *ended = true;
+            if let Some(moving) = driver.as_mut()
+                && Pin::new(moving).poll(cx).is_ready()
+            {
+                *driver = None;
             }
             // The driver may just have read the answer; asking again now saves a wake-up.
             call.as_mut().poll(cx)

@@ -15,7 +15,7 @@ use std::{
 const SDK: &str = "sdk";
 
 fn main() {
-    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let workspace = guests::workspace();
     for input in ["plugins", "wit", "Cargo.toml", "Cargo.lock", "host/build"] {
         println!("cargo::rerun-if-changed={}", workspace.join(input).display());
     }

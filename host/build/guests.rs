@@ -18,10 +18,9 @@ const TARGET: &str = "wasm32-wasip2";
 /// A sentence for the user, when the target can't be installed or a guest does not compile.
 pub fn build(packages: &[String], target_dir: &Path) -> Result<PathBuf, String> {
     require_target()?;
-    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo
-        .current_dir(workspace)
+        .current_dir(workspace())
         .args(["build", "--quiet", "--profile", "plugin", "--target", TARGET])
         .arg("--target-dir")
         .arg(target_dir);
@@ -45,6 +44,12 @@ pub fn build(packages: &[String], target_dir: &Path) -> Result<PathBuf, String> 
         return Err("the plugins did not compile; the reason stands above".into());
     }
     Ok(target_dir.join(TARGET).join("plugin"))
+}
+
+/// The root of the workspace, asked at run time: a checkout may have been moved since this was compiled.
+pub fn workspace() -> PathBuf {
+    let host = env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets CARGO_MANIFEST_DIR");
+    PathBuf::from(host).join("..")
 }
 
 /// Adds the guests' compilation target through rustup where it is missing.

@@ -20,8 +20,8 @@ pub struct PluginLimits {
 
     /// Time that one call may take in all, waiting included, in ms (10 to 600000).
     ///
-    /// When it is over the caller is told that the outcome is unknown; the call goes on to its end,
-    /// so that it is not cut off between two steps.
+    /// When it is over the caller is told that the outcome is unknown; the call goes on, so that it
+    /// is not cut off between two steps, for at most ten times as long.
     #[arg(long, env, value_name = "MS", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(10..=600_000))]
     pub call_time_max: u32,
 

@@ -17,6 +17,10 @@ use super::{
     loader::Plugin,
 };
 
+/// How many times the longest call a call may go on whose caller has stopped waiting. By then it is
+/// not a slow step that is waited for but one that never ends, such as a plugin that sleeps.
+const UNHEARD_CALL_TIME_FACTOR: u32 = 10;
+
 /// Instances that are made when they are needed and kept for the next call.
 ///
 /// A pool belongs to one thread and needs no lock. The thread runs a
@@ -54,8 +58,21 @@ impl Pool {
         // A call that waits is a task of its own and runs to its end even when its caller has left:
         // cut off between two steps, it would let go of a lock while a write is still on its way.
         let (this, key) = (self.clone(), Box::<str>::from(key));
-        let call = task::spawn_local(async move { this.run(slot, operation, &key).await });
-        match timeout(self.plugin.limits.call_time(), call).await {
+        let call_time = self.plugin.limits.call_time();
+        let call = task::spawn_local(async move {
+            let run = this.run(slot, operation, &key);
+            match timeout(call_time * UNHEARD_CALL_TIME_FACTOR, run).await {
+                Ok(outcome) => outcome,
+                Err(_) => {
+                    tracing::warn!(
+                        plugin = this.plugin.name(),
+                        "a call that did not end was cut off"
+                    );
+                    Err(CallError::TimedOut)
+                }
+            }
+        });
+        match timeout(call_time, call).await {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(_)) => Err(CallError::Trapped(TrapReason::Other)),
             Err(_) => Err(CallError::TimedOut),

@@ -36,7 +36,8 @@ pub struct ServerLimits {
     #[arg(long, env, value_name = "MS", default_value_t = 60_000, value_parser = clap::value_parser!(u32).range(100..=3_600_000))]
     pub idle_time_max: u32,
 
-    /// Time for requests to be answered after a signal to stop, in ms (0 to 600000).
+    /// Time for requests to be answered after a signal to stop, in ms (0 to 600000), and once more
+    /// for calls to end whose clients have left.
     #[arg(long, env, value_name = "MS", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(0..=600_000))]
     pub drain_time_max: u32,
 }

@@ -59,9 +59,18 @@ impl Worker {
             .build()?;
         let open = connections.clone();
         let thread = thread::Builder::new().name(format!("worker-{idx}")).spawn(move || {
-            LocalSet::new().block_on(&runtime, async move {
-                let shared = Rc::new(connection::Shared::new(make_router(), limits, drain));
-                serve_all(incoming, &shared, &open).await;
+            runtime.block_on(async move {
+                let tasks = LocalSet::new();
+                let drain_time = limits.drain_time();
+                let serve = async move {
+                    let shared = Rc::new(connection::Shared::new(make_router(), limits, drain));
+                    serve_all(incoming, &shared, &open).await;
+                };
+                tasks.run_until(serve).await;
+                // Calls whose clients have left: cut off now, they could lose a write.
+                if timeout(drain_time, tasks).await.is_err() {
+                    tracing::warn!("calls that took longer than --drain-time-max to end were cut");
+                }
             });
             // Threads that still wait for a lock must not hold up the end.
             runtime.shutdown_background();

@@ -1,9 +1,12 @@
 use std::{
     sync::atomic::{AtomicBool, Ordering},
     thread,
+    time::{Duration, Instant},
 };
 
-use crate::support::{Answer, Sandbox, Tally, ask, guest};
+use rustix::process::Signal;
+
+use crate::support::{Answer, Connection, Sandbox, Tally, ask, guest};
 
 const GRANT: &str = "guest_hostile=shared-memory+file-lock+clocks+log";
 
@@ -83,6 +86,28 @@ fn calls_beyond_the_instances_and_the_queue_are_refused_with_a_time_to_retry() {
     let answer = increment(&tally, "well");
     assert_eq!((answer.status, answer.problem().as_str()), (503, "too-busy"));
     assert!(answer.head.contains("retry-after: 1"));
+    // In the end it is cut off, and the instance is free again.
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while increment(&tally, "well").status != 200 {
+        assert!(Instant::now() < deadline, "the call was not cut off");
+    }
+}
+
+#[test]
+fn a_call_whose_client_has_left_is_finished_before_the_host_ends() {
+    let sandbox = Sandbox::new();
+    let tally = start(&sandbox, &["--workers", "1"]);
+    let nanoseconds = 300_000_000;
+    let mut leaving = Connection::open(tally.address());
+    let request = format!("POST /counters/sleep/inc?by={nanoseconds} HTTP/1.1\r\nhost: x\r\n\r\n");
+    leaving.write(request.as_bytes()).unwrap();
+    // The only worker answers this after it has begun the other.
+    assert_eq!(increment(&tally, "well").count(), 1);
+    drop(leaving);
+    tally.signal(Signal::TERM);
+    assert_eq!(tally.wait().code(), Some(0));
+    let again = sandbox.start(&[]);
+    assert_eq!(ask(again.address(), "GET /counters/sleep").count(), nanoseconds);
 }
 
 #[test]

@@ -94,17 +94,19 @@ impl Host {
 ///
 /// When they ask for one that does not exist.
 pub fn choose(catalog: &Catalog, settings: &PluginSettings) -> Result<KnownPlugin, UsageError> {
-    if let Some(choice) = &settings.plugin {
-        return catalog.find(choice);
+    // An empty variable counts as unset, as compose files write it.
+    let given = |setting: &Option<String>| setting.clone().filter(|value| !value.is_empty());
+    if let Some(choice) = given(&settings.plugin) {
+        return catalog.find(&choice);
     }
     let by_path =
         if settings.storage_path.as_os_str().is_empty() { "shared_memory" } else { "disk" };
-    let method = settings.storage_method.as_deref().unwrap_or(by_path);
+    let method = given(&settings.storage_method).unwrap_or_else(|| by_path.to_owned());
     match STORAGE_METHODS.iter().find(|(name, _)| *name == method) {
         Some((_, plugin)) => catalog.find(plugin),
         None => {
             let known = STORAGE_METHODS.map(|(name, _)| name);
-            Err(UsageError::unknown("storage method", method, &known))
+            Err(UsageError::unknown("storage method", &method, &known))
         }
     }
 }

@@ -1,12 +1,12 @@
 use std::{
     fs,
     path::Path,
-    sync::atomic::{AtomicBool, AtomicI64, Ordering},
+    sync::atomic::{AtomicI64, Ordering},
     thread,
     time::{Duration, Instant},
 };
 
-use crate::support::{Connection, Sandbox, ask, guest, load_beside_others};
+use crate::support::{Connection, Sandbox, ask, guest};
 
 /// How often the host is killed. Each time at another moment of its increments.
 const KILLS: u64 = 300;
@@ -112,31 +112,12 @@ fn unwritten_bytes(file: &Path) -> u64 {
 }
 
 #[test]
-fn clients_that_leave_in_the_middle_of_a_call_do_not_make_others_lose() {
-    let sandbox = Sandbox::new();
-    let tally = sandbox.start(&["--plugin", "disk-flock"]);
-    let counting = AtomicBool::new(true);
-    thread::scope(|scope| {
-        scope.spawn(|| {
-            while counting.load(Ordering::SeqCst) {
-                Connection::open(tally.address()).write(INC).unwrap();
-            }
-        });
-        let report = load_beside_others(&tally, 4, 2_000);
-        counting.store(false, Ordering::SeqCst);
-        assert!(report.verdict.right(), "{report}");
-        assert_eq!(report.verdict.acknowledged, 8_000, "{report}");
-    });
-}
-
-#[test]
 fn no_acknowledged_increment_is_lost_when_the_host_is_killed_at_any_moment() {
     let sandbox = Sandbox::new();
     let mut acknowledged = 0;
     for kill in 0..KILLS {
-        let began = Instant::now();
         let last = count_until_killed(&sandbox, &["--plugin", "disk-flock"], kill);
-        assert!(last.ready_after < READY_WITHIN, "ready after {:?}", began.elapsed());
+        assert!(last.ready_after < READY_WITHIN, "ready after {:?}", last.ready_after);
         let found = fs::read_to_string(sandbox.storage()).unwrap();
         let found: i64 =
             found.trim().parse().unwrap_or_else(|_| panic!("the file holds {found:?}"));

@@ -210,3 +210,19 @@ fn an_interrupt_ends_the_run_early_and_what_was_done_is_judged() {
     assert!(stdout.contains("Verdict:                     counts right"), "{stdout}");
     assert_eq!(output.status.code(), Some(0));
 }
+
+#[test]
+fn a_plugin_is_driven_in_process_and_judged() {
+    let cases = [
+        ("shared-memory-atomic", 0, "counts right"),
+        ("shared-memory-no-lock", 1, "lost"),
+        ("shared-memory-atomik", 2, "did you mean \"shared-memory-atomic\""),
+        ("/nowhere/x.wasm", 2, "/nowhere/x.wasm"),
+    ];
+    for (plugin, status, expected) in cases {
+        let output = loadtest(&["--plugin", plugin, "--compile-cache", "off"], &[]);
+        let text = text(&output.stdout) + &text(&output.stderr);
+        assert_eq!(output.status.code(), Some(status), "{plugin}\n{text}");
+        assert!(text.contains(expected), "{plugin}\n{text}");
+    }
+}

@@ -351,7 +351,11 @@ fn make(file: &File, capacity: u32) -> io::Result<()> {
     rustix::fs::fallocate(file, FallocateFlags::empty(), 0, (len * WORD_BYTES) as u64).map_err(
         |errno| {
             let why = io::Error::from(errno);
-            io::Error::other(format!("{} bytes can't be set aside: {why}", len * WORD_BYTES))
+            io::Error::other(format!(
+                "{} bytes can't be set aside for it: {why}; make room, or set \
+                 --shared-memory-capacity lower or --shared-memory-dir elsewhere",
+                len * WORD_BYTES
+            ))
         },
     )?;
     let words = MappedWords::new(file, len)?;

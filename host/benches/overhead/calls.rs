@@ -8,7 +8,7 @@ use std::{
 
 use tally_host::{
     config::Config,
-    plugin::{DEFAULT_KEY, catalog::Catalog, instance::Operation, pool::Pool},
+    plugin::{DEFAULT_KEY, call::Operation, catalog::Catalog, pool::Pool},
     serve,
 };
 use tokio::task::LocalSet;

@@ -13,8 +13,8 @@ use tally_host::{
     config::Config,
     http::{self, Counter},
     plugin::{
+        call::{CallError, Operation},
         catalog::Catalog,
-        instance::{CallError, Operation},
     },
     serve,
     worker::{counter::PluginCounter, server::Server},

@@ -15,7 +15,7 @@ use axum::{
 use serde::{Deserialize, Serialize};
 
 use super::{Counter, problem::Problem};
-use crate::{capabilities::shared_memory::KEY_BYTES_MAX, plugin::instance::Operation};
+use crate::{capabilities::shared_memory::KEY_BYTES_MAX, plugin::call::Operation};
 
 /// The answer to a request that changed a counter.
 #[derive(Serialize)]

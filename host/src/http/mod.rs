@@ -11,7 +11,7 @@ use axum::{
     routing::{get, post},
 };
 
-use crate::plugin::instance::{CallError, Operation};
+use crate::plugin::call::{CallError, Operation};
 use problem::Problem;
 
 /// What the handlers need of a counter.

@@ -10,7 +10,7 @@ use serde::Serialize;
 use tokio::time::timeout;
 
 use super::{Counter, problem::Problem};
-use crate::plugin::{DEFAULT_KEY, instance::Operation};
+use crate::plugin::{DEFAULT_KEY, call::Operation};
 
 /// How long the plugin may take to answer that it is ready.
 const READY_TIME_MAX: Duration = Duration::from_secs(1);

@@ -8,7 +8,7 @@ use axum::{
 use serde::Serialize;
 
 use crate::{
-    bindings::exports::tally::counter::counter::Error as Refusal, plugin::instance::CallError,
+    bindings::exports::tally::counter::counter::Error as Refusal, plugin::call::CallError,
 };
 
 /// Seconds after which a client may try again what was refused for a passing reason.

@@ -3,18 +3,15 @@
 use std::{fmt, sync::Arc};
 
 use tokio::task;
-use wasmtime::{
-    CallHook, Store, StoreLimits, StoreLimitsBuilder, Trap, UpdateDeadline,
-    component::ResourceTable,
-};
-use wasmtime_wasi::{WasiCtxView, WasiView};
-use wasmtime_wasi_io::IoView;
+use wasmtime::{CallHook, Store, StoreLimitsBuilder, Trap, UpdateDeadline};
 
-use super::{engine::TICK, loader::Plugin};
-use crate::{
-    bindings::{Contract, exports::tally::counter::counter::Error},
-    capabilities::{Lent, LentView},
+use super::{
+    call::{CallError, Operation, TrapReason},
+    engine::TICK,
+    loader::Plugin,
+    state::State,
 };
+use crate::bindings::Contract;
 
 /// Elements in a plugin's tables, which hold its function pointers.
 const TABLE_ELEMENTS_MAX: usize = 10_000;
@@ -27,116 +24,9 @@ const HOST_CALL_BYTES_MAX: usize = 1024 * 1024;
 /// Handles that a plugin can have at a time.
 const HANDLES_MAX: usize = 1024;
 
-/// What a caller asks of a counter.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Operation {
-    /// Add this much; answers with the value after the addition.
-    Increment(i64),
-    /// Answer with the value.
-    Get,
-    /// Set to 0; answers with 0.
-    Reset,
-}
-
-/// Why a call has no answer from the plugin.
-#[derive(Debug)]
-pub enum CallError {
-    /// The plugin refused, with this error.
-    Refused(Error),
-    /// The plugin broke off; its instance is gone. Whether the call counted is unknown.
-    Trapped(TrapReason),
-    /// The call took longer than it may; it goes on, and whether it will count is unknown.
-    TimedOut,
-    /// Too many calls are waiting; this one was not begun.
-    Busy,
-    /// No instance could be made; the call was not begun.
-    NoInstance(String),
-}
-
-impl CallError {
-    /// Whether nobody can say if the call counted.
-    pub fn outcome_is_unknown(&self) -> bool {
-        match self {
-            Self::Trapped(_) | Self::TimedOut | Self::Refused(Error::Other(_)) => true,
-            Self::Refused(_) | Self::Busy | Self::NoInstance(_) => false,
-        }
-    }
-}
-
-impl fmt::Display for CallError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const UNKNOWN: &str = "whether this call counted is unknown";
-        match self {
-            Self::Refused(Error::Overflow) => {
-                f.write_str("the value would leave the signed 64-bit range; it is unchanged")
-            }
-            Self::Refused(Error::Conflict) => f.write_str(
-                "others were in the way until the retry budget was used up; nothing was changed",
-            ),
-            Self::Refused(Error::Unavailable(why) | Error::InvalidKey(why) | Error::Other(why)) => {
-                f.write_str(why)
-            }
-            Self::Trapped(reason) => write!(f, "the plugin broke off: {reason}; {UNKNOWN}"),
-            Self::TimedOut => {
-                write!(f, "the plugin did not answer within --call-time-max; {UNKNOWN}")
-            }
-            Self::Busy => f.write_str("too many calls are waiting; this one was not begun"),
-            Self::NoInstance(why) => {
-                write!(f, "the plugin could not be started, so this call was not begun: {why}")
-            }
-        }
-    }
-}
-
-/// What made a plugin break off.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TrapReason {
-    /// It computed for longer than a call may.
-    CpuTime,
-    /// It called functions too deeply.
-    StackOverflow,
-    /// It called the host more often than a call may.
-    HostCalls,
-    /// Anything else, a panic above all.
-    Other,
-}
-
-impl fmt::Display for TrapReason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::CpuTime => "it computed for longer than --call-cpu-max",
-            Self::StackOverflow => "its stack overflowed",
-            Self::HostCalls => "it called the host more often than --host-calls-max",
-            Self::Other => "it trapped",
-        })
-    }
-}
-
-/// The state of a plugin's store.
-pub struct State {
-    lent: Lent,
-    memory: StoreLimits,
-    ticks_left: u32,
-    host_calls_left: u32,
-}
-
-impl IoView for State {
-    fn table(&mut self) -> &mut ResourceTable {
-        self.lent.table()
-    }
-}
-
-impl WasiView for State {
-    fn ctx(&mut self) -> WasiCtxView<'_> {
-        self.lent.wasi()
-    }
-}
-
-impl LentView for State {
-    fn lent(&mut self) -> &mut Lent {
-        &mut self.lent
-    }
-}
+/// Calls that one instance serves before a fresh one takes its place, so that a plugin that leaks
+/// memory slowly does not run into its limit.
+const CALLS_PER_INSTANCE_MAX: u32 = 1_000_000;
 
 /// An instance that waits for its next call. Once a call failed it must not be used again.
 pub struct Instance {
@@ -145,10 +35,6 @@ pub struct Instance {
     guest: Contract,
     calls_left: u32,
 }
-
-/// Calls that one instance serves before a fresh one takes its place, so that a plugin that leaks
-/// memory slowly does not run into its limit.
-const CALLS_PER_INSTANCE_MAX: u32 = 1_000_000;
 
 impl Instance {
     /// Makes an instance; its start-up code runs within the limits of one call.

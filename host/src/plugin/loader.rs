@@ -12,8 +12,8 @@ use super::{
     cache::CompileCache,
     catalog::{KnownPlugin, Source},
     grants::Lender,
-    instance::State,
     limits::PluginLimits,
+    state::State,
 };
 use crate::{
     bindings::{COUNTER_INTERFACE, ContractPre},

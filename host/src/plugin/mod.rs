@@ -1,6 +1,7 @@
 //! Plugins: finding them, loading them, and calling them within limits.
 
 pub mod cache;
+pub mod call;
 pub mod catalog;
 pub mod engine;
 pub mod grants;
@@ -9,6 +10,7 @@ pub mod limits;
 pub mod loader;
 pub mod pool;
 pub mod registry;
+pub mod state;
 
 /// The key of the default counter, the one behind `POST /inc`.
 pub const DEFAULT_KEY: &str = "count";

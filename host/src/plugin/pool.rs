@@ -13,7 +13,8 @@ use tokio::{
 };
 
 use super::{
-    instance::{CallError, Instance, Operation, TrapReason},
+    call::{CallError, Operation, TrapReason},
+    instance::Instance,
     loader::Plugin,
 };
 

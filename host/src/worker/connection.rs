@@ -1,8 +1,6 @@
 //! One connection: its requests, its deadlines, and its end.
 
-use std::{
-    cell::Cell, convert::Infallible, future, io, net::TcpStream, pin::pin, rc::Rc, time::Duration,
-};
+use std::{convert::Infallible, future, io, net::TcpStream, pin::pin, rc::Rc, time::Duration};
 
 use axum::{
     Router,
@@ -19,7 +17,11 @@ use tokio::{
 };
 use tower::Service;
 
-use super::{io::ClientIo, limits::ServerLimits};
+use super::{
+    io::ClientIo,
+    limits::ServerLimits,
+    progress::{Phase, Progress},
+};
 use crate::http::admission;
 
 /// How long an idle connection stays open after draining began, for a request that is on its way.
@@ -41,51 +43,6 @@ impl Shared {
     /// The limits on clients.
     pub fn limits(&self) -> &ServerLimits {
         &self.limits
-    }
-}
-
-/// What a connection is doing, and since when: enough to know when it has taken too long.
-pub struct Progress {
-    phase: Cell<Phase>,
-    since: Cell<Instant>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Phase {
-    /// The head of a request is arriving, or the first one is awaited.
-    Head,
-    /// A request is being answered; its steps have limits of their own.
-    Busy,
-    /// The last request was answered.
-    Idle,
-}
-
-impl Progress {
-    fn new() -> Self {
-        Self { phase: Cell::new(Phase::Head), since: Cell::new(Instant::now()) }
-    }
-
-    fn enter(&self, phase: Phase) {
-        self.phase.set(phase);
-        if phase != Phase::Busy {
-            self.since.set(Instant::now());
-        }
-    }
-
-    /// Bytes came from the client.
-    pub fn received(&self) {
-        if self.phase.get() == Phase::Idle {
-            self.enter(Phase::Head);
-        }
-    }
-
-    /// When the present phase has taken too long. A busy connection is looked at again later.
-    fn deadline(&self, limits: &ServerLimits) -> Instant {
-        match self.phase.get() {
-            Phase::Head => self.since.get() + limits.head_time(),
-            Phase::Idle => self.since.get() + limits.idle_time(),
-            Phase::Busy => Instant::now() + limits.head_time(),
-        }
     }
 }
 
@@ -131,7 +88,7 @@ async fn try_serve(stream: TcpStream, shared: &Shared) -> io::Result<()> {
             }
             () = timer.as_mut() => {
                 let deadline = progress.deadline(&shared.limits);
-                if progress.phase.get() != Phase::Busy && deadline <= Instant::now() {
+                if deadline <= Instant::now() {
                     return Ok(());
                 }
                 if is_draining {

@@ -7,7 +7,7 @@ use send_wrapper::SendWrapper;
 use crate::{
     http::Counter,
     plugin::{
-        instance::{CallError, Operation},
+        call::{CallError, Operation},
         loader::Plugin,
         pool::Pool,
     },

@@ -14,7 +14,7 @@ use tokio::{
     net::TcpStream,
 };
 
-use super::connection::Progress;
+use super::progress::Progress;
 use crate::http::problem::Problem;
 
 /// A client's connection.

@@ -6,5 +6,6 @@ mod connection;
 pub mod counter;
 mod io;
 pub mod limits;
+mod progress;
 pub mod server;
 mod thread;

@@ -94,13 +94,24 @@ impl Connection {
         let mut received = Vec::new();
         let mut byte = [0];
         while !received.ends_with(b"\r\n\r\n") {
-            self.stream.read_exact(&mut byte).ok()?;
+            self.read_exact(&mut byte)?;
             received.push(byte[0]);
         }
         let head = String::from_utf8(received).unwrap();
         let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
         let mut body = vec![0; length.unwrap().parse().unwrap()];
-        self.stream.read_exact(&mut body).ok()?;
+        self.read_exact(&mut body)?;
         Some(Answer::parse(&(head + &String::from_utf8(body).unwrap())))
+    }
+
+    /// None when the connection ends first.
+    fn read_exact(&mut self, bytes: &mut [u8]) -> Option<()> {
+        let outcome = self.stream.read_exact(bytes);
+        if outcome.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock) {
+            panic!(
+                "the host neither answered nor closed the connection within {ANSWER_TIME_MAX:?}"
+            );
+        }
+        outcome.ok()
     }
 }

@@ -1,0 +1,90 @@
+//! What is asked of a plugin, and why there may be no answer.
+
+use std::fmt;
+
+use crate::bindings::exports::tally::counter::counter::Error;
+
+/// What a caller asks of a counter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operation {
+    /// Add this much; answers with the value after the addition.
+    Increment(i64),
+    /// Answer with the value.
+    Get,
+    /// Set to 0; answers with 0.
+    Reset,
+}
+
+/// Why a call has no answer from the plugin.
+#[derive(Debug)]
+pub enum CallError {
+    /// The plugin refused, with this error.
+    Refused(Error),
+    /// The plugin broke off; its instance is gone. Whether the call counted is unknown.
+    Trapped(TrapReason),
+    /// The call took longer than it may; it goes on, and whether it will count is unknown.
+    TimedOut,
+    /// Too many calls are waiting; this one was not begun.
+    Busy,
+    /// No instance could be made; the call was not begun.
+    NoInstance(String),
+}
+
+impl CallError {
+    /// Whether nobody can say if the call counted.
+    pub fn outcome_is_unknown(&self) -> bool {
+        match self {
+            Self::Trapped(_) | Self::TimedOut | Self::Refused(Error::Other(_)) => true,
+            Self::Refused(_) | Self::Busy | Self::NoInstance(_) => false,
+        }
+    }
+}
+
+impl fmt::Display for CallError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const UNKNOWN: &str = "whether this call counted is unknown";
+        match self {
+            Self::Refused(Error::Overflow) => {
+                f.write_str("the value would leave the signed 64-bit range; it is unchanged")
+            }
+            Self::Refused(Error::Conflict) => f.write_str(
+                "others were in the way until the retry budget was used up; nothing was changed",
+            ),
+            Self::Refused(Error::Unavailable(why) | Error::InvalidKey(why) | Error::Other(why)) => {
+                f.write_str(why)
+            }
+            Self::Trapped(reason) => write!(f, "the plugin broke off: {reason}; {UNKNOWN}"),
+            Self::TimedOut => {
+                write!(f, "the plugin did not answer within --call-time-max; {UNKNOWN}")
+            }
+            Self::Busy => f.write_str("too many calls are waiting; this one was not begun"),
+            Self::NoInstance(why) => {
+                write!(f, "the plugin could not be started, so this call was not begun: {why}")
+            }
+        }
+    }
+}
+
+/// What made a plugin break off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TrapReason {
+    /// It computed for longer than a call may.
+    CpuTime,
+    /// It called functions too deeply.
+    StackOverflow,
+    /// It called the host more often than a call may.
+    HostCalls,
+    /// Anything else, a panic above all.
+    Other,
+}
+
+impl fmt::Display for TrapReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::CpuTime => "it computed for longer than --call-cpu-max",
+            Self::StackOverflow => "its stack overflowed",
+            Self::HostCalls => "it called the host more often than --host-calls-max",
+            Self::Other => "it trapped",
+        })
+    }
+}

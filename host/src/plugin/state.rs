@@ -1,0 +1,35 @@
+//! What a plugin's store holds beside the guest: what it was lent, and what is left of its allowance.
+
+use wasmtime::{StoreLimits, component::ResourceTable};
+use wasmtime_wasi::{WasiCtxView, WasiView};
+use wasmtime_wasi_io::IoView;
+
+use crate::capabilities::{Lent, LentView};
+
+/// The state of a plugin's store.
+pub struct State {
+    pub(super) lent: Lent,
+    pub(super) memory: StoreLimits,
+    /// Ticks of the engine's clock for which the present call may still compute.
+    pub(super) ticks_left: u32,
+    /// Functions of the host that the present call may still call.
+    pub(super) host_calls_left: u32,
+}
+
+impl IoView for State {
+    fn table(&mut self) -> &mut ResourceTable {
+        self.lent.table()
+    }
+}
+
+impl WasiView for State {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        self.lent.wasi()
+    }
+}
+
+impl LentView for State {
+    fn lent(&mut self) -> &mut Lent {
+        &mut self.lent
+    }
+}

@@ -10,7 +10,6 @@ wasmtime::component::bindgen!({
         "tally:file-lock/locks.[method]lock.acquire": async | trappable,
         default: trappable,
     },
-    exports: { default: async },
     with: {
         "tally:file-lock/locks.guard": crate::capabilities::file_lock::Guard,
         "tally:file-lock/locks.lock": crate::capabilities::file_lock::Lock,

@@ -82,6 +82,14 @@ impl Capability {
         })
     }
 
+    /// Whether some of its functions wait for something else than the processor.
+    pub fn waits(self) -> bool {
+        match self {
+            Self::FileLock | Self::Files | Self::Clocks | Self::Log => true,
+            Self::SharedMemory | Self::Config | Self::Environment => false,
+        }
+    }
+
     fn link<T: LentView>(self, linker: &mut Linker<T>) -> wasmtime::Result<()> {
         match self {
             Self::SharedMemory => {

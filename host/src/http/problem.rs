@@ -163,7 +163,9 @@ impl From<CallError> for Problem {
             }
             CallError::Trapped(_) => (Status::INTERNAL_SERVER_ERROR, "plugin-trapped"),
             CallError::TimedOut => (Status::GATEWAY_TIMEOUT, "call-timed-out"),
-            CallError::Busy => (Status::SERVICE_UNAVAILABLE, "too-busy"),
+            CallError::QueueFull | CallError::QueuedTooLong => {
+                (Status::SERVICE_UNAVAILABLE, "too-busy")
+            }
             CallError::NoInstance(_) => (Status::SERVICE_UNAVAILABLE, "no-instance"),
         };
         let problem = Self::new(status, code, error.to_string());

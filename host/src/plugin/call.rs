@@ -24,8 +24,10 @@ pub enum CallError {
     Trapped(TrapReason),
     /// The call took longer than it may; it goes on, and whether it will count is unknown.
     TimedOut,
-    /// Too many calls are waiting; this one was not begun.
-    Busy,
+    /// Too many calls are waiting for an instance; this one was not begun.
+    QueueFull,
+    /// No instance was free for as long as a call may take; this one was not begun.
+    QueuedTooLong,
     /// No instance could be made; the call was not begun.
     NoInstance(String),
 }
@@ -35,7 +37,7 @@ impl CallError {
     pub fn outcome_is_unknown(&self) -> bool {
         match self {
             Self::Trapped(_) | Self::TimedOut | Self::Refused(Error::Other(_)) => true,
-            Self::Refused(_) | Self::Busy | Self::NoInstance(_) => false,
+            Self::Refused(_) | Self::QueueFull | Self::QueuedTooLong | Self::NoInstance(_) => false,
         }
     }
 }
@@ -57,7 +59,10 @@ impl fmt::Display for CallError {
             Self::TimedOut => {
                 write!(f, "the plugin did not answer within --call-time-max; {UNKNOWN}")
             }
-            Self::Busy => f.write_str("too many calls are waiting; this one was not begun"),
+            Self::QueueFull => f.write_str("too many calls are waiting; this one was not begun"),
+            Self::QueuedTooLong => f.write_str(
+                "no instance of the plugin was free within --call-time-max; this call was not begun",
+            ),
             Self::NoInstance(why) => {
                 write!(f, "the plugin could not be started, so this call was not begun: {why}")
             }

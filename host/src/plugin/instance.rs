@@ -3,7 +3,10 @@
 use std::{fmt, sync::Arc};
 
 use tokio::task;
-use wasmtime::{CallHook, Store, StoreLimitsBuilder, Trap, UpdateDeadline};
+use wasmtime::{
+    CallHook, Store, StoreLimitsBuilder, Trap, UpdateDeadline,
+    component::{self, TypedFunc},
+};
 
 use super::{
     call::{CallError, Operation, TrapReason},
@@ -11,7 +14,7 @@ use super::{
     loader::Plugin,
     state::State,
 };
-use crate::bindings::Contract;
+use crate::bindings::exports::tally::counter::counter::Error;
 
 /// Elements in a plugin's tables, which hold its function pointers.
 const TABLE_ELEMENTS_MAX: usize = 10_000;
@@ -32,79 +35,107 @@ const CALLS_PER_INSTANCE_MAX: u32 = 1_000_000;
 pub struct Instance {
     plugin: Arc<Plugin>,
     store: Store<State>,
-    guest: Contract,
+    increment: TypedFunc<(String, i64), (Result<i64, Error>,)>,
+    get: TypedFunc<(String,), (Result<i64, Error>,)>,
+    reset: TypedFunc<(String,), (Result<(), Error>,)>,
     calls_left: u32,
 }
 
 impl Instance {
-    /// Makes an instance; its start-up code runs within the limits of one call.
+    /// Makes an instance of a plugin whose calls may wait.
+    /// Its start-up code runs within the limits of one call.
     ///
     /// # Errors
     ///
     /// [`CallError::NoInstance`].
     pub async fn new(plugin: Arc<Plugin>) -> Result<Self, CallError> {
-        match Self::try_new(plugin).await {
-            Ok(instance) => Ok(instance),
-            Err(error) => Err(CallError::NoInstance(format!("{error:#}"))),
-        }
+        let made = async {
+            let mut store = store(&plugin)?;
+            yield_while_computing(&mut store);
+            count_host_calls(&mut store);
+            let instance = plugin.pre.instance_pre().instantiate_async(&mut store).await?;
+            Self::with_exports(plugin, store, &instance)
+        };
+        made.await.map_err(|error| CallError::NoInstance(format!("{error:#}")))
     }
 
-    async fn try_new(plugin: Arc<Plugin>) -> anyhow::Result<Self> {
-        let memory = StoreLimitsBuilder::new()
-            .memory_size(plugin.limits.memory_bytes_max())
-            .table_elements(TABLE_ELEMENTS_MAX)
-            .instances(CORE_INSTANCES_MAX)
-            .memories(MEMORIES_MAX)
-            .tables(TABLES_MAX)
-            .build();
-        let state =
-            State { lent: plugin.grants.lend()?, memory, ticks_left: 0, host_calls_left: 0 };
-        let mut store = Store::new(plugin.pre.engine(), state);
-        store.limiter(|state| &mut state.memory);
-        store.set_hostcall_fuel(HOST_CALL_BYTES_MAX);
-        store.set_max_component_handles(HANDLES_MAX);
-        store.epoch_deadline_callback(|mut store| {
-            let state = store.data_mut();
-            if state.ticks_left == 0 {
-                return Ok(UpdateDeadline::Interrupt);
-            }
-            state.ticks_left -= 1;
-            // tokio's own yield lets the event loop look for input before this goes on; a plain one
-            // only lets other tasks run that are ready already.
-            Ok(UpdateDeadline::YieldCustom(1, Box::pin(task::yield_now())))
-        });
-        store.call_hook(|mut store, hook| {
-            if matches!(hook, CallHook::CallingHost) {
-                let state = store.data_mut();
-                state.host_calls_left =
-                    state.host_calls_left.checked_sub(1).ok_or(HostCallsExceeded)?;
-            }
-            Ok(())
-        });
-        refill(&mut store, &plugin);
-        let guest = plugin.pre.instantiate_async(&mut store).await?;
-        Ok(Self { plugin, store, guest, calls_left: CALLS_PER_INSTANCE_MAX })
+    /// Makes an instance of a plugin whose calls never wait, as [`Self::new`] does for the others.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError::NoInstance`].
+    pub fn new_prompt(plugin: Arc<Plugin>) -> Result<Self, CallError> {
+        let made = || {
+            let mut store = store(&plugin)?;
+            stop_when_allowance_is_used_up(&mut store);
+            let instance = plugin.pre.instance_pre().instantiate(&mut store)?;
+            Self::with_exports(plugin, store, &instance)
+        };
+        made().map_err(|error| CallError::NoInstance(format!("{error:#}")))
     }
 
-    /// Calls the plugin.
+    fn with_exports(
+        plugin: Arc<Plugin>,
+        mut store: Store<State>,
+        instance: &component::Instance,
+    ) -> anyhow::Result<Self> {
+        let [increment, get, reset] = plugin.exports;
+        Ok(Self {
+            increment: instance.get_typed_func(&mut store, increment)?,
+            get: instance.get_typed_func(&mut store, get)?,
+            reset: instance.get_typed_func(&mut store, reset)?,
+            plugin,
+            store,
+            calls_left: CALLS_PER_INSTANCE_MAX,
+        })
+    }
+
+    /// Calls a plugin whose calls may wait.
     ///
     /// # Errors
     ///
     /// [`CallError::Refused`], after which the instance is as good as new, and
     /// [`CallError::Trapped`], after which it must be dropped.
-    pub async fn call(&mut self, operation: Operation, key: &str) -> Result<i64, CallError> {
+    pub async fn call(&mut self, operation: Operation, key: String) -> Result<i64, CallError> {
+        self.begin_call();
+        let store = &mut self.store;
+        let answer = match operation {
+            Operation::Increment(delta) => self.increment.call_async(store, (key, delta)).await,
+            Operation::Get => self.get.call_async(store, (key,)).await,
+            Operation::Reset => self.reset.call_async(store, (key,)).await.map(as_zero),
+        };
+        self.end_call(answer)
+    }
+
+    /// Calls a plugin whose calls never wait, as [`Self::call`] does the others.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Self::call`].
+    pub fn call_prompt(&mut self, operation: Operation, key: String) -> Result<i64, CallError> {
+        self.begin_call();
+        let store = &mut self.store;
+        let answer = match operation {
+            Operation::Increment(delta) => self.increment.call(store, (key, delta)),
+            Operation::Get => self.get.call(store, (key,)),
+            Operation::Reset => self.reset.call(store, (key,)).map(as_zero),
+        };
+        self.end_call(answer)
+    }
+
+    /// Whether it has served as many calls as an instance may.
+    pub fn is_used_up(&self) -> bool {
+        self.calls_left == 0
+    }
+
+    fn begin_call(&mut self) {
         self.calls_left = self.calls_left.saturating_sub(1);
         refill(&mut self.store, &self.plugin);
-        let (counter, store) = (self.guest.tally_counter_counter(), &mut self.store);
-        let answer = match operation {
-            Operation::Increment(delta) => counter.call_increment(store, key, delta).await,
-            Operation::Get => counter.call_get(store, key).await,
-            Operation::Reset => {
-                counter.call_reset(store, key).await.map(|answer| answer.map(|()| 0))
-            }
-        };
+    }
+
+    fn end_call(&self, answer: wasmtime::Result<(Result<i64, Error>,)>) -> Result<i64, CallError> {
         match answer {
-            Ok(answer) => answer.map_err(CallError::Refused),
+            Ok((answer,)) => answer.map_err(CallError::Refused),
             Err(error) => {
                 let reason = reason_of(&error);
                 tracing::warn!(plugin = self.plugin.name(), "the plugin broke off: {error:#}");
@@ -112,11 +143,67 @@ impl Instance {
             }
         }
     }
+}
 
-    /// Whether it has served as many calls as an instance may.
-    pub fn is_used_up(&self) -> bool {
-        self.calls_left == 0
-    }
+fn as_zero((answer,): (Result<(), Error>,)) -> (Result<i64, Error>,) {
+    (answer.map(|()| 0),)
+}
+
+/// A store with what the plugin is lent, and its limits.
+fn store(plugin: &Plugin) -> anyhow::Result<Store<State>> {
+    let memory = StoreLimitsBuilder::new()
+        .memory_size(plugin.limits.memory_bytes_max())
+        .table_elements(TABLE_ELEMENTS_MAX)
+        .instances(CORE_INSTANCES_MAX)
+        .memories(MEMORIES_MAX)
+        .tables(TABLES_MAX)
+        .build();
+    let state = State { lent: plugin.grants.lend()?, memory, ticks_left: 0, host_calls_left: 0 };
+    let mut store = Store::new(plugin.pre.engine(), state);
+    store.limiter(|state| &mut state.memory);
+    store.set_hostcall_fuel(HOST_CALL_BYTES_MAX);
+    store.set_max_component_handles(HANDLES_MAX);
+    refill(&mut store, plugin);
+    Ok(store)
+}
+
+/// Lets the event loop run at each tick of the engine's clock, until the call's allowance is used up.
+fn yield_while_computing(store: &mut Store<State>) {
+    store.epoch_deadline_callback(|mut store| {
+        let state = store.data_mut();
+        if state.ticks_left == 0 {
+            return Ok(UpdateDeadline::Interrupt);
+        }
+        state.ticks_left -= 1;
+        // tokio's own yield lets the event loop look for input before this goes on; a plain one
+        // only lets other tasks run that are ready already.
+        Ok(UpdateDeadline::YieldCustom(1, Box::pin(task::yield_now())))
+    });
+}
+
+/// As [`yield_while_computing`], for calls that can't be suspended.
+fn stop_when_allowance_is_used_up(store: &mut Store<State>) {
+    store.epoch_deadline_callback(|mut store| {
+        let state = store.data_mut();
+        if state.ticks_left == 0 {
+            return Ok(UpdateDeadline::Interrupt);
+        }
+        state.ticks_left -= 1;
+        Ok(UpdateDeadline::Continue(1))
+    });
+}
+
+/// Bounds the calls of the host. Where none of them waits, the time that a call may compute bounds
+/// them already.
+fn count_host_calls(store: &mut Store<State>) {
+    store.call_hook(|mut store, hook| {
+        if matches!(hook, CallHook::CallingHost) {
+            let state = store.data_mut();
+            state.host_calls_left =
+                state.host_calls_left.checked_sub(1).ok_or(HostCallsExceeded)?;
+        }
+        Ok(())
+    });
 }
 
 /// Gives the next call its whole allowance.

@@ -5,7 +5,7 @@ use std::{borrow::Cow, collections::BTreeSet, fs, io::Read, path::Path, sync::Ar
 use anyhow::{Context, bail};
 use wasmtime::{
     Engine,
-    component::{Component, Linker},
+    component::{Component, ComponentExportIndex, Linker},
 };
 
 use super::{
@@ -32,12 +32,16 @@ pub struct Inspected {
     /// Size of the component, in bytes.
     pub size: usize,
     pre: ContractPre<State>,
+    exports: [ComponentExportIndex; 3],
 }
 
 /// A plugin that is ready to be called.
 pub struct Plugin {
     pub(super) name: String,
     pub(super) pre: ContractPre<State>,
+    /// Where the component exports `increment`, `get` and `reset`.
+    pub(super) exports: [ComponentExportIndex; 3],
+    pub(super) waits: bool,
     pub(super) grants: Grants,
     pub(super) limits: PluginLimits,
 }
@@ -58,13 +62,12 @@ impl Plugin {
         lent.with_context(|| format!("can't start the plugin {}", self.name))
     }
 
-    /// Whether its calls may wait: for a lock, a file, a timer.
+    /// Whether its calls may wait: for a lock, a file, a timer, a stream.
     ///
-    /// Shared memory, settings and the like answer at once.
+    /// Shared memory, settings and the like answer at once, so a plugin that imports nothing else
+    /// is called straight away, without the means to suspend it.
     pub fn waits(&self) -> bool {
-        let waiting =
-            [Capability::FileLock, Capability::Files, Capability::Clocks, Capability::Log];
-        waiting.iter().any(|capability| self.grants.capabilities.contains(capability))
+        self.waits
     }
 }
 
@@ -93,10 +96,12 @@ impl Loader {
     ///
     /// A sentence that says why the plugin can't be used, and what to do. No code of it has run.
     pub fn load(&self, known: &KnownPlugin) -> anyhow::Result<Arc<Plugin>> {
-        let Inspected { capabilities, pre, .. } = self.inspect(known)?;
+        let Inspected { imports, capabilities, pre, exports, .. } = self.inspect(known)?;
+        let waits = capabilities.iter().any(|capability| capability.waits())
+            || imports.iter().any(|import| is_io(import));
         let grants = self.lender.lend(known, capabilities).with_context(|| cant_load(known))?;
         let limits = self.limits.clone();
-        Ok(Arc::new(Plugin { name: known.name.clone(), pre, grants, limits }))
+        Ok(Arc::new(Plugin { name: known.name.clone(), pre, exports, waits, grants, limits }))
     }
 
     /// Compiles and checks `known`, as [`Self::load`] does.
@@ -114,11 +119,9 @@ impl Loader {
         let component = self.compile(&wasm)?;
         let imports = self.imports(&component);
         let capabilities = self.check_granted(known, &imports)?;
-        if component.get_export_index(None, COUNTER_INTERFACE).is_none() {
-            bail!("it does not export the interface {COUNTER_INTERFACE}");
-        }
+        let exports = exports(&component)?;
         let pre = self.link(&component, &capabilities)?;
-        Ok(Inspected { imports, capabilities, size: wasm.len(), pre })
+        Ok(Inspected { imports, capabilities, size: wasm.len(), pre, exports })
     }
 
     fn read(&self, source: &Source) -> anyhow::Result<Cow<'static, [u8]>> {
@@ -178,7 +181,7 @@ impl Loader {
     ) -> anyhow::Result<BTreeSet<Capability>> {
         let granted = self.lender.capabilities(known);
         let mut imported = BTreeSet::new();
-        for import in imports.iter().filter(|import| !import.starts_with("wasi:io/")) {
+        for import in imports.iter().filter(|import| !is_io(import)) {
             let Some(capability) = Capability::of_interface(import) else {
                 bail!("it imports {import}, which Tally does not offer");
             };
@@ -206,6 +209,23 @@ impl Loader {
         ContractPre::new(pre)
             .map_err(|error| anyhow::anyhow!("its exports are not what Tally calls: {error:#}"))
     }
+}
+
+/// Streams and polling need no grant: they reach nothing by themselves.
+fn is_io(import: &str) -> bool {
+    import.starts_with("wasi:io/")
+}
+
+/// Where the functions of the contract are; their types are checked when it is linked.
+fn exports(component: &Component) -> anyhow::Result<[ComponentExportIndex; 3]> {
+    let Some(counter) = component.get_export_index(None, COUNTER_INTERFACE) else {
+        bail!("it does not export the interface {COUNTER_INTERFACE}");
+    };
+    let function = |name| {
+        let idx = component.get_export_index(Some(&counter), name);
+        idx.with_context(|| format!("its {COUNTER_INTERFACE} has no function {name}"))
+    };
+    Ok([function("increment")?, function("get")?, function("reset")?])
 }
 
 fn cant_load(known: &KnownPlugin) -> String {

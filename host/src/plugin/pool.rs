@@ -52,16 +52,16 @@ impl Pool {
     ///
     /// Any [`CallError`].
     pub async fn call(self: &Rc<Self>, operation: Operation, key: &str) -> Result<i64, CallError> {
-        let slot = self.slot().await?;
         if !self.plugin.waits() {
-            return self.run(slot, operation, key).await;
+            return self.call_prompt(operation, key.to_owned());
         }
+        let slot = self.slot().await?;
         // A call that waits is a task of its own and runs to its end even when its caller has left:
         // cut off between two steps, it would let go of a lock while a write is still on its way.
-        let (this, key) = (self.clone(), Box::<str>::from(key));
+        let (this, key) = (self.clone(), key.to_owned());
         let call_time = self.plugin.limits.call_time();
         let call = task::spawn_local(async move {
-            let run = this.run(slot, operation, &key);
+            let run = this.run(slot, operation, key);
             match timeout(call_time * UNHEARD_CALL_TIME_FACTOR, run).await {
                 Ok(outcome) => outcome,
                 Err(_) => {
@@ -80,24 +80,41 @@ impl Pool {
         }
     }
 
+    /// Such calls never overlap on one thread, so one instance serves them all.
+    fn call_prompt(&self, operation: Operation, key: String) -> Result<i64, CallError> {
+        let mut instance = match self.take_idle() {
+            Some(instance) => instance,
+            None => Instance::new_prompt(self.plugin.clone())?,
+        };
+        let answer = instance.call_prompt(operation, key);
+        self.put_back(instance, &answer);
+        answer
+    }
+
     async fn run(
         &self,
         _slot: OwnedSemaphorePermit,
         operation: Operation,
-        key: &str,
+        key: String,
     ) -> Result<i64, CallError> {
-        // The borrow must end before the instance is used.
-        let idle = self.idle.borrow_mut().pop();
-        let mut instance = match idle {
+        let mut instance = match self.take_idle() {
             Some(instance) => instance,
             None => Instance::new(self.plugin.clone()).await?,
         };
         let answer = instance.call(operation, key).await;
-        // An instance that broke off is dropped here, and with it all that it held.
+        self.put_back(instance, &answer);
+        answer
+    }
+
+    fn take_idle(&self) -> Option<Instance> {
+        self.idle.borrow_mut().pop()
+    }
+
+    /// Keeps an instance for the next call. One that broke off is dropped, and all that it held.
+    fn put_back(&self, instance: Instance, answer: &Result<i64, CallError>) {
         if matches!(answer, Ok(_) | Err(CallError::Refused(_))) && !instance.is_used_up() {
             self.idle.borrow_mut().push(instance);
         }
-        answer
     }
 
     /// The right to use an instance, waited for in a queue of limited length.
@@ -106,12 +123,12 @@ impl Pool {
             return Ok(slot);
         }
         if self.queued.get() >= self.plugin.limits.queued_calls_per_worker_max {
-            return Err(CallError::Busy);
+            return Err(CallError::QueueFull);
         }
         let _queued = Queued::new(&self.queued);
         match timeout(self.plugin.limits.call_time(), self.slots.clone().acquire_owned()).await {
             Ok(slot) => Ok(slot.expect("the semaphore is never closed")),
-            Err(_) => Err(CallError::Busy),
+            Err(_) => Err(CallError::QueuedTooLong),
         }
     }
 }

@@ -163,12 +163,12 @@ fn count_until_killed(sandbox: &Sandbox, args: &[&str], seed: u64) -> Killed {
     let ready = ask(tally.address(), "GET /readyz");
     assert_eq!(ready.status, 200, "{ready:?}");
     let ready_after = began.elapsed();
-    let address = tally.address();
+    let connections = [(); CLIENTS].map(|()| Connection::open(tally.address()));
     let acknowledged = AtomicI64::new(0);
     thread::scope(|scope| {
-        for _ in 0..CLIENTS {
-            scope.spawn(|| {
-                let mut connection = Connection::open(address);
+        for mut connection in connections {
+            let acknowledged = &acknowledged;
+            scope.spawn(move || {
                 while connection.write(INC).is_ok()
                     && let Some(answer) = connection.answer()
                 {

@@ -8,11 +8,19 @@ use rustix::process::Signal;
 
 use crate::support::{Answer, Connection, Sandbox, Tally, ask, guest};
 
-const GRANT: &str = "guest_hostile=shared-memory+file-lock+clocks+log";
+/// A plugin whose calls may wait, and one whose calls never do: they are called in different ways.
+const GUESTS: [(&str, &str); 2] = [
+    ("guest-hostile", "guest_hostile=shared-memory+file-lock+clocks+log"),
+    ("guest-hostile-prompt", "guest_hostile_prompt=shared-memory"),
+];
 
 fn start(sandbox: &Sandbox, more: &[&str]) -> Tally {
-    let guest = guest("guest-hostile");
-    let args = ["--plugin", guest.to_str().unwrap(), "--grant", GRANT];
+    start_guest(sandbox, GUESTS[0], more)
+}
+
+fn start_guest(sandbox: &Sandbox, (name, grant): (&str, &str), more: &[&str]) -> Tally {
+    let guest = guest(name);
+    let args = ["--plugin", guest.to_str().unwrap(), "--grant", grant];
     sandbox.start(&[&args, more].concat())
 }
 
@@ -22,24 +30,27 @@ fn increment(tally: &Tally, key: &str) -> Answer {
 
 #[test]
 fn a_plugin_that_misbehaves_costs_its_own_caller_an_error_and_the_next_call_succeeds() {
-    let sandbox = Sandbox::new();
-    let tally = start(&sandbox, &["--workers", "1"]);
-    for (idx, (key, status, code, detail)) in [
-        ("loop", 500, "plugin-trapped", "--call-cpu-max"),
-        ("recurse", 500, "plugin-trapped", "stack"),
-        ("grow", 500, "plugin-trapped", "trapped"),
-        ("panic", 500, "plugin-trapped", "trapped"),
-        ("host-calls", 500, "plugin-trapped", "--host-calls-max"),
-        ("hold-and-panic", 500, "plugin-trapped", "trapped"),
-        ("hoard", 500, "plugin-trapped", "trapped"),
-    ]
-    .into_iter()
-    .enumerate()
-    {
-        let answer = increment(&tally, key);
-        assert_eq!((answer.status, answer.problem().as_str()), (status, code), "{key}");
-        assert!(answer.body.contains(detail), "{key}: {}", answer.body);
-        assert_eq!(increment(&tally, "well").count(), idx as i64 + 1, "after {key}");
+    let with_both = [
+        ("loop", "--call-cpu-max"),
+        ("recurse", "stack"),
+        ("grow", "trapped"),
+        ("panic", "trapped"),
+    ];
+    let with_waiting =
+        [("host-calls", "--host-calls-max"), ("hold-and-panic", "trapped"), ("hoard", "trapped")];
+    for (guest, more) in [(GUESTS[0], &with_waiting[..]), (GUESTS[1], &[])] {
+        let sandbox = Sandbox::new();
+        let tally = start_guest(&sandbox, guest, &["--workers", "1"]);
+        for (idx, (key, detail)) in with_both.iter().chain(more).enumerate() {
+            let answer = increment(&tally, key);
+            assert_eq!(
+                (answer.status, answer.problem().as_str()),
+                (500, "plugin-trapped"),
+                "{key}"
+            );
+            assert!(answer.body.contains(detail), "{key}: {}", answer.body);
+            assert_eq!(increment(&tally, "well").count(), idx as i64 + 1, "after {key}");
+        }
     }
 }
 
@@ -86,6 +97,7 @@ fn calls_beyond_the_instances_and_the_queue_are_refused_with_a_time_to_retry() {
     let answer = increment(&tally, "well");
     assert_eq!((answer.status, answer.problem().as_str()), (503, "too-busy"));
     assert!(answer.head.contains("retry-after: 1"));
+    assert!(answer.body.contains("too many calls are waiting"), "{}", answer.body);
     // In the end it is cut off, and the instance is free again.
     let deadline = Instant::now() + Duration::from_secs(30);
     while increment(&tally, "well").status != 200 {

@@ -1,6 +1,14 @@
-use std::{fs, net::TcpListener, process::Output};
+use std::{
+    fs,
+    net::TcpListener,
+    process::Output,
+    time::{Duration, Instant},
+};
 
 use crate::support::{Sandbox, ask};
+
+/// How long the plugins that are not served with may take to load.
+const LOADED_WITHIN: Duration = Duration::from_secs(60);
 
 /// Starts wrongly: exit status 2, and one sentence that holds all of `expected`.
 fn check_refused(output: &Output, expected: &[&str]) {
@@ -114,5 +122,17 @@ fn the_storage_method_picks_its_recommended_plugin() {
         command.env_remove("PLUGIN");
         let tally = sandbox.start_command(command);
         assert_eq!(ask(tally.address(), "GET /readyz").json()["plugin"], plugin);
+    }
+}
+
+#[test]
+fn a_plugin_that_can_not_be_loaded_is_logged_with_its_reason_and_harms_nobody() {
+    let sandbox = Sandbox::new();
+    fs::write(sandbox.path().join("broken.wasm"), "no wasm").unwrap();
+    let tally = sandbox.start(&["--plugin-dir", "."]);
+    let deadline = Instant::now() + LOADED_WITHIN;
+    while !sandbox.stderr().contains("can't load the plugin broken: it is not WebAssembly") {
+        assert!(Instant::now() < deadline, "{}", sandbox.stderr());
+        assert_eq!(ask(tally.address(), "POST /inc").status, 200);
     }
 }

@@ -1,6 +1,6 @@
 //! What a region promises, to threads and to processes: each `Region` here is a mapping of its own.
 
-use std::{collections::HashMap, fs, thread};
+use std::{collections::HashMap, fs, sync::Barrier, thread};
 
 use proptest::prelude::*;
 
@@ -112,23 +112,45 @@ fn a_slot_whose_maker_died_before_the_tag_is_used_again() {
     assert_eq!(region.add("a", 1), Ok(1));
 }
 
-#[test]
-fn threads_with_mappings_of_their_own_lose_no_addition_and_no_key() {
-    let (dir, region) = region(64);
+/// Starts four threads at the same moment, each with a mapping of its own, as processes have.
+fn at_once(capacity: u32, steps: impl Fn(&Region) + Sync) -> (tempfile::TempDir, Region) {
+    let (dir, region) = region(capacity);
     let path = dir.path().join("region");
+    let start = Barrier::new(4);
     thread::scope(|scope| {
         for _ in 0..4 {
             scope.spawn(|| {
-                let mine = Region::open(&path, 64).unwrap();
-                for round in 0..4_000 {
-                    mine.add(&format!("key-{}", round % 40), 1).unwrap();
-                }
+                let mine = Region::open(&path, capacity).unwrap();
+                start.wait();
+                steps(&mine);
             });
         }
     });
-    for idx in 0..40 {
-        assert_eq!(region.load(&format!("key-{idx}")), Ok(400));
+    (dir, region)
+}
+
+#[test]
+fn processes_that_add_to_one_key_lose_no_addition() {
+    let (_dir, region) = at_once(1, |mine| {
+        for _ in 0..20_000 {
+            mine.add("key", 1).unwrap();
+        }
+    });
+    assert_eq!(region.load("key"), Ok(80_000));
+}
+
+#[test]
+fn processes_that_make_the_same_keys_at_the_same_time_lose_none() {
+    let keys = || (0..5_000).map(|idx| format!("key-{idx}"));
+    let (_dir, region) = at_once(5_000, |mine| {
+        for key in keys() {
+            mine.add(&key, 1).unwrap();
+        }
+    });
+    for key in keys() {
+        assert_eq!(region.load(&key), Ok(4), "{key}");
     }
+    assert_eq!(region.add("one more", 1), Err(CellError::Full(5_000)), "each key was made once");
 }
 
 proptest! {

@@ -8,7 +8,7 @@ use std::{
 #[path = "../../../build/guests.rs"]
 mod build;
 
-const GUESTS: [&str; 2] = ["guest-disk-truncate", "guest-hostile"];
+const GUESTS: [&str; 3] = ["guest-disk-truncate", "guest-hostile", "guest-hostile-prompt"];
 
 /// The `.wasm` file of one of them; all are compiled when the first is asked for.
 pub fn guest(name: &str) -> PathBuf {

@@ -6,8 +6,7 @@
 
 extern crate alloc;
 
-use core::hint::black_box;
-
+use guest_misbehaviour::misbehave;
 use tally_plugin::{
     Counter, Error, String, Vec, cells, export,
     locks::{Lock, Mode},
@@ -19,12 +18,6 @@ struct Hostile;
 impl Counter for Hostile {
     fn increment(key: String, delta: i64) -> Result<i64, Error> {
         match key.as_str() {
-            "loop" => loop {
-                black_box(());
-            },
-            "recurse" => return Ok(recurse(delta)),
-            "grow" => return Ok(grow()),
-            "panic" => panic!(),
             "host-calls" => loop {
                 let _ = cells::load(&key);
             },
@@ -35,7 +28,7 @@ impl Counter for Hostile {
             "hoard" => return hoard(),
             "sleep" => monotonic_clock::subscribe_duration(delta.unsigned_abs()).block(),
             "shout" => shout(),
-            _ => {}
+            key => misbehave(key),
         }
         Ok(cells::add(&key, delta)?)
     }
@@ -46,19 +39,6 @@ impl Counter for Hostile {
 
     fn reset(key: String) -> Result<(), Error> {
         Ok(cells::store(&key, 0)?)
-    }
-}
-
-/// Calls itself until the stack ends.
-fn recurse(depth: i64) -> i64 {
-    if black_box(depth) == i64::MAX { 0 } else { black_box(recurse(depth + 1)) }
-}
-
-/// Asks for memory and never gives it back.
-fn grow() -> i64 {
-    let mut kept: Vec<Vec<u8>> = Vec::new();
-    loop {
-        kept.push(black_box(Vec::with_capacity(1 << 20)));
     }
 }
 

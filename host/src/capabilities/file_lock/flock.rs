@@ -44,7 +44,7 @@ pub enum Mode {
 pub enum LockError {
     /// Others held it for the whole of the wait.
     TimedOut,
-    /// The name is not 1 to [`NAME_CHARS_MAX`] characters out of `a-z A-Z 0-9 _ -`.
+    /// The name is not 1 to 64 characters out of `a-z A-Z 0-9 _ -`.
     InvalidName,
     /// The lock file can't be opened or locked.
     Unavailable(String),

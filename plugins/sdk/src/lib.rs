@@ -2,7 +2,7 @@
 //!
 //! A plugin implements [`Counter`] on a type without fields and hands it to [`export!`]:
 //!
-//! ```ignore
+//! ```
 //! #![cfg_attr(target_arch = "wasm32", no_std)]
 //! use tally_plugin::{Counter, Error, String, cells, export};
 //!

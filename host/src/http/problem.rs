@@ -27,7 +27,7 @@ pub struct Problem {
 }
 
 #[derive(Serialize)]
-struct Body9457<'a> {
+struct ProblemBody<'a> {
     r#type: &'static str,
     title: &'static str,
     status: u16,
@@ -119,7 +119,7 @@ impl Problem {
     }
 
     fn json(&self) -> Vec<u8> {
-        let body = Body9457 {
+        let body = ProblemBody {
             r#type: "about:blank",
             title: self.status.canonical_reason().unwrap_or("Error"),
             status: self.status.as_u16(),

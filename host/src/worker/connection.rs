@@ -12,12 +12,12 @@ use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use tokio::{
     net,
-    sync::watch,
     time::{Instant, sleep_until},
 };
 use tower::Service;
 
 use super::{
+    drain::Drain,
     io::ClientIo,
     limits::ServerLimits,
     progress::{Phase, Progress},
@@ -31,13 +31,18 @@ const DRAIN_LINGER: Duration = Duration::from_millis(250);
 pub struct Shared {
     router: Router,
     limits: ServerLimits,
-    drain: watch::Receiver<bool>,
+    drain: Drain,
 }
 
 impl Shared {
     /// Connections answered by `router`.
-    pub fn new(router: Router, limits: ServerLimits, drain: watch::Receiver<bool>) -> Self {
-        Self { router, limits, drain }
+    pub fn new(router: Router, limits: ServerLimits) -> Self {
+        Self { router, limits, drain: Drain::default() }
+    }
+
+    /// By which the connections learn that they are to end.
+    pub fn drain(&self) -> &Drain {
+        &self.drain
     }
 
     /// The limits on clients.
@@ -72,11 +77,7 @@ async fn try_serve(stream: TcpStream, shared: &Shared) -> io::Result<()> {
             .max_buf_size(shared.limits.request_head_max as usize)
             .serve_connection(io, service)
     );
-    let mut drain = shared.drain.clone();
-    let mut draining = pin!(async {
-        // An error means that the server is gone, which is a reason to end too.
-        let _ = drain.wait_for(|draining| *draining).await;
-    });
+    let mut draining = pin!(shared.drain.wait());
     let mut is_draining = false;
     let mut timer = pin!(sleep_until(progress.deadline(&shared.limits)));
     loop {
@@ -105,7 +106,7 @@ async fn answer(request: Request<Incoming>, shared: &Shared) -> Response<Body> {
         Ok(request) => route(request, shared).await,
         Err(problem) => problem.into_response(),
     };
-    if *shared.drain.borrow() {
+    if shared.drain.has_begun() {
         // So the client knows that it must not send its next request here.
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }

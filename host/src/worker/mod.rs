@@ -4,6 +4,7 @@
 mod acceptor;
 mod connection;
 pub mod counter;
+mod drain;
 mod io;
 pub mod limits;
 mod progress;

@@ -15,7 +15,7 @@ use axum::Router;
 use tokio::{
     runtime,
     sync::{OwnedSemaphorePermit, mpsc, watch},
-    task::{JoinSet, LocalSet},
+    task::{self, JoinSet, LocalSet},
     time::timeout,
 };
 
@@ -63,7 +63,8 @@ impl Worker {
                 let tasks = LocalSet::new();
                 let drain_time = limits.drain_time();
                 let serve = async move {
-                    let shared = Rc::new(connection::Shared::new(make_router(), limits, drain));
+                    let shared = Rc::new(connection::Shared::new(make_router(), limits));
+                    task::spawn_local(pass_on(drain, shared.clone()));
                     serve_all(incoming, &shared, &open).await;
                 };
                 tasks.run_until(serve).await;
@@ -90,6 +91,12 @@ impl Worker {
             tracing::error!("a worker is gone; the connection is closed");
         }
     }
+}
+
+/// Tells this worker's connections when the server drains, or is gone, which is a reason to end too.
+async fn pass_on(mut drain: watch::Receiver<bool>, shared: Rc<connection::Shared>) {
+    let _ = drain.wait_for(|draining| *draining).await;
+    shared.drain().begin();
 }
 
 async fn serve_all(

@@ -1,6 +1,10 @@
 //! One instance of a plugin in a store of its own, called within limits.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use tokio::task;
 use wasmtime::{
@@ -52,7 +56,7 @@ impl Instance {
         let made = async {
             let mut store = store(&plugin)?;
             yield_while_computing(&mut store);
-            count_host_calls(&mut store);
+            account_for_host_calls(&mut store);
             let instance = plugin.pre.instance_pre().instantiate_async(&mut store).await?;
             Self::with_exports(plugin, store, &instance)
         };
@@ -158,7 +162,13 @@ fn store(plugin: &Plugin) -> anyhow::Result<Store<State>> {
         .memories(MEMORIES_MAX)
         .tables(TABLES_MAX)
         .build();
-    let state = State { lent: plugin.grants.lend()?, memory, ticks_left: 0, host_calls_left: 0 };
+    let state = State {
+        lent: plugin.grants.lend()?,
+        memory,
+        computing_left: Duration::ZERO,
+        computing_since: Instant::now(),
+        host_calls_left: 0,
+    };
     let mut store = Store::new(plugin.pre.engine(), state);
     store.limiter(|state| &mut state.memory);
     store.set_hostcall_fuel(HOST_CALL_BYTES_MAX);
@@ -169,36 +179,42 @@ fn store(plugin: &Plugin) -> anyhow::Result<Store<State>> {
 
 /// Lets the event loop run at each tick of the engine's clock, until the call's allowance is used up.
 fn yield_while_computing(store: &mut Store<State>) {
-    store.epoch_deadline_callback(|mut store| {
-        let state = store.data_mut();
-        if state.ticks_left == 0 {
+    store.epoch_deadline_callback(|store| {
+        if store.data().computing_left.is_zero() {
             return Ok(UpdateDeadline::Interrupt);
         }
-        state.ticks_left -= 1;
         // tokio's own yield lets the event loop look for input before this goes on; a plain one
         // only lets other tasks run that are ready already.
         Ok(UpdateDeadline::YieldCustom(1, Box::pin(task::yield_now())))
     });
 }
 
-/// As [`yield_while_computing`], for calls that can't be suspended.
+/// As [`yield_while_computing`], for calls that can't be suspended: each tick is one of computing.
 fn stop_when_allowance_is_used_up(store: &mut Store<State>) {
     store.epoch_deadline_callback(|mut store| {
-        let state = store.data_mut();
-        if state.ticks_left == 0 {
+        let left = &mut store.data_mut().computing_left;
+        if left.is_zero() {
             return Ok(UpdateDeadline::Interrupt);
         }
-        state.ticks_left -= 1;
+        *left = left.saturating_sub(TICK);
         Ok(UpdateDeadline::Continue(1))
     });
 }
 
-/// Bounds the calls of the host. Where none of them waits, the time that a call may compute bounds
-/// them already.
-fn count_host_calls(store: &mut Store<State>) {
+/// Bounds the calls of the host, and counts the time between them as computing; waiting inside one,
+/// or for the event loop at a tick, is not. Where none of them waits, the time that a call may
+/// compute bounds their number already.
+fn account_for_host_calls(store: &mut Store<State>) {
     store.call_hook(|mut store, hook| {
+        let state = store.data_mut();
+        if hook.exiting_host() {
+            state.computing_since = Instant::now();
+            return Ok(());
+        }
+        // More than a tick at a time means that this thread was not running.
+        let computed = state.computing_since.elapsed().min(TICK);
+        state.computing_left = state.computing_left.saturating_sub(computed);
         if matches!(hook, CallHook::CallingHost) {
-            let state = store.data_mut();
             state.host_calls_left =
                 state.host_calls_left.checked_sub(1).ok_or(HostCallsExceeded)?;
         }
@@ -211,8 +227,7 @@ fn refill(store: &mut Store<State>, plugin: &Plugin) {
     let limits = &plugin.limits;
     let state = store.data_mut();
     state.host_calls_left = limits.host_calls_max;
-    // The tick that is under way when the call begins counts as none.
-    state.ticks_left = (u128::from(limits.call_cpu_max) / TICK.as_millis()) as u32;
+    state.computing_left = Duration::from_millis(limits.call_cpu_max.into());
     store.set_epoch_deadline(1);
 }
 

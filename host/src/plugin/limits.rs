@@ -14,8 +14,8 @@ pub struct PluginLimits {
     #[arg(long, env, value_name = "MIB", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=4096))]
     pub plugin_memory_max: u32,
 
-    /// Time that one call may compute, in ms (5 to 60000); in steps of 5 ms, and each wait counts as a step.
-    #[arg(long, env, value_name = "MS", default_value_t = 500, value_parser = clap::value_parser!(u32).range(5..=60_000))]
+    /// Time that one call may compute, in ms (5 to 60000); in steps of 5 ms.
+    #[arg(long, env, value_name = "MS", default_value_t = 50, value_parser = clap::value_parser!(u32).range(5..=60_000))]
     pub call_cpu_max: u32,
 
     /// Time that one call may take in all, waiting included, in ms (10 to 600000).

@@ -1,5 +1,7 @@
 //! What a plugin's store holds beside the guest: what it was lent, and what is left of its allowance.
 
+use std::time::{Duration, Instant};
+
 use wasmtime::{StoreLimits, component::ResourceTable};
 use wasmtime_wasi::{WasiCtxView, WasiView};
 use wasmtime_wasi_io::IoView;
@@ -10,8 +12,10 @@ use crate::capabilities::{Lent, LentView};
 pub struct State {
     pub(super) lent: Lent,
     pub(super) memory: StoreLimits,
-    /// Ticks of the engine's clock for which the present call may still compute.
-    pub(super) ticks_left: u32,
+    /// How long the present call may still compute.
+    pub(super) computing_left: Duration,
+    /// When the guest was entered last.
+    pub(super) computing_since: Instant,
     /// Functions of the host that the present call may still call.
     pub(super) host_calls_left: u32,
 }

@@ -75,6 +75,14 @@ fn others_are_served_while_a_plugin_loops() {
 }
 
 #[test]
+fn waiting_is_not_computing() {
+    let sandbox = Sandbox::new();
+    let tally = start(&sandbox, &["--call-cpu-max", "5"]);
+    // Many times as long as a call may compute, in many waits.
+    assert_eq!(increment(&tally, "nap").count(), 1);
+}
+
+#[test]
 fn a_call_that_waits_too_long_is_answered_as_unknown_and_others_go_on() {
     let sandbox = Sandbox::new();
     let tally = start(&sandbox, &["--workers", "1", "--call-time-max", "100"]);

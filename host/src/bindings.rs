@@ -8,11 +8,17 @@ wasmtime::component::bindgen!({
     world: "contract",
     imports: {
         "tally:file-lock/locks.[method]lock.acquire": async | trappable,
+        "tally:sql/database.execute": async | trappable,
+        "tally:sql/database.[static]transaction.begin": async | trappable,
+        "tally:sql/database.[method]transaction.execute": async | trappable,
+        "tally:sql/database.[static]transaction.commit": async | trappable,
+        "tally:sql/database.[drop]transaction": async | trappable,
         default: trappable,
     },
     with: {
         "tally:file-lock/locks.guard": crate::capabilities::file_lock::Guard,
         "tally:file-lock/locks.lock": crate::capabilities::file_lock::Lock,
+        "tally:sql/database.transaction": crate::capabilities::sql::Transaction,
     },
 });
 

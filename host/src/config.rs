@@ -16,7 +16,7 @@ use std::{
 use clap::{Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::{
-    capabilities::{Capability, shared_memory},
+    capabilities::{Capability, shared_memory, sql::DatabaseSettings},
     error::UsageError,
     plugin::limits::PluginLimits,
     worker::limits::ServerLimits,
@@ -91,7 +91,7 @@ pub struct PluginSettings {
     #[arg(long, env, global = true, value_name = "DIR")]
     pub plugin_dir: Option<PathBuf>,
 
-    /// Storage to serve with: shared_memory or disk; picks its recommended exact plugin
+    /// Storage to serve with: shared_memory, disk or postgresql; picks its recommended exact plugin
     /// [default: disk if --storage-path is set, otherwise shared_memory].
     #[arg(long, env, global = true, value_name = "METHOD")]
     pub storage_method: Option<String>,
@@ -122,7 +122,7 @@ pub struct PluginSettings {
 
     /// Grants to plugins that are not bundled, as NAME=CAPABILITY[+CAPABILITY…].
     ///
-    /// Capabilities are shared-memory, file-lock, files, clocks, config, log and environment.
+    /// Capabilities are shared-memory, file-lock, sql, files, clocks, config, log and environment.
     #[arg(long, env, global = true, value_name = "GRANT", value_delimiter = ',', value_parser = parse_grant)]
     pub grant: Vec<Grant>,
 
@@ -134,6 +134,10 @@ pub struct PluginSettings {
     /// [default: tally in the user's cache directory].
     #[arg(long, env, global = true, value_name = "DIR")]
     pub compile_cache: Option<PathBuf>,
+
+    /// The database.
+    #[command(flatten)]
+    pub database: DatabaseSettings,
 }
 
 /// Capabilities for one plugin.

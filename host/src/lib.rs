@@ -6,6 +6,7 @@
 //! * [`plugin`]: finding, loading and calling plugins.
 //! * [`worker`]: threads, connections, and the pools of plugin instances.
 //! * [`http`]: requests and answers.
+//! * [`readiness`]: says when the storage stops and starts answering.
 //! * [`serve`]: all of it put together. [`list`]: the command `tally plugins`.
 //! * [`config`]: everything that can be set.
 
@@ -16,6 +17,7 @@ pub mod error;
 pub mod http;
 pub mod list;
 pub mod plugin;
+pub mod readiness;
 pub mod serve;
 pub mod shutdown;
 pub mod telemetry;

@@ -19,7 +19,7 @@ use crate::{
 pub fn plugins(config: &Config) -> anyhow::Result<String> {
     let catalog = Catalog::new(config.plugins.plugin_dir.as_deref())?;
     let region_name = serve::default_region_name(config.port);
-    let loader = serve::loader(&config.plugins, &config.plugin_limits, region_name)?;
+    let loader = serve::loader(&config.plugins, &config.plugin_limits, region_name, 1)?;
     let mut text = String::new();
     for known in catalog.plugins() {
         describe(&mut text, known, &loader, config).expect("writing to a string");

@@ -23,6 +23,7 @@ use crate::{
         loader::Loader,
         registry::Registry,
     },
+    readiness,
     worker::{
         counter::PluginCounter,
         server::{self, Server},
@@ -30,8 +31,11 @@ use crate::{
 };
 
 /// The storages that `--storage-method` knows, and the plugin that each stands for.
-const STORAGE_METHODS: [(&str, &str); 2] =
-    [("shared_memory", "shared-memory-atomic"), ("disk", "disk-flock")];
+const STORAGE_METHODS: [(&str, &str); 3] = [
+    ("shared_memory", "shared-memory-atomic"),
+    ("disk", "disk-flock"),
+    ("postgresql", "postgresql-inplace-update"),
+];
 
 /// A host that serves.
 pub struct Host {
@@ -52,14 +56,15 @@ impl Host {
         let chosen = choose(&catalog, &config.plugins)?;
         let listener = bind(&config.host, config.port)?;
         let region_name = default_region_name(listener.local_addr()?.port());
-        let loader = loader(&config.plugins, &config.plugin_limits, region_name)?;
+        let workers = config.workers.map_or_else(server::cores, usize::from);
+        let loader = loader(&config.plugins, &config.plugin_limits, region_name, workers)?;
         let plugin = loader.load(&chosen)?;
         plugin.check_grants()?;
         let registry = Arc::new(Registry::default());
         registry.insert(chosen.name.clone(), Ok(plugin.clone()));
 
         raise_file_limit();
-        let workers = config.workers.map_or_else(server::cores, usize::from);
+        readiness::watch(plugin.clone())?;
         let server = Server::start(listener, workers, &config.server_limits, move || {
             http::router(PluginCounter::new(plugin.clone()))
         })?;
@@ -117,7 +122,7 @@ pub fn default_region_name(port: u16) -> String {
     format!("tally-{port}")
 }
 
-/// A loader as the settings want it.
+/// A loader as the settings want it, of plugins that are called on `threads` threads.
 ///
 /// # Errors
 ///
@@ -126,8 +131,9 @@ pub fn loader(
     settings: &PluginSettings,
     limits: &PluginLimits,
     region_name: String,
+    threads: usize,
 ) -> anyhow::Result<Loader> {
-    let lender = Lender::new(settings, limits, region_name);
+    let lender = Lender::new(settings, limits, region_name, threads);
     Ok(Loader::new(engine::new()?, lender, limits.clone(), compile_cache(settings)))
 }
 

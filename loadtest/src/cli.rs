@@ -19,14 +19,15 @@ pub const CALLS_MAX: u64 = 100_000_000;
 /// is the final count what was acknowledged, and are the answers those of one counter in the order of time
 /// (linearizable)? Increments are never retried. Do not let anybody else count on the same counter during the run.
 ///
-/// With --plugin, a plugin is driven in this process, without a server and by one thread for each client. Storage that no
-/// flag or variable names is then scratch: made for the run and removed after it.
+/// With --plugin, or a --counter-type other than web, a plugin is driven in this process, without a server and by one
+/// thread for each client. Files and shared memory that no flag or variable names are then scratch: made for the run and
+/// removed after it. A database is not: its counter is reset.
 ///
 /// Results go to stdout, progress and errors to stderr.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "loadtest", version, after_help = AFTER_HELP)]
 pub struct Cli {
-    /// What kind of counter to drive: a server over HTTP
+    /// What kind of counter to drive
     #[arg(long, env = "COUNTER_TYPE", value_enum, default_value = "web")]
     pub counter_type: CounterType,
 
@@ -37,6 +38,14 @@ pub struct Cli {
     /// Increments that each client makes, one after the other [range: 1 to 100000000; over all clients at most 100000000, each takes 32 bytes of memory]
     #[arg(long, env = "N_CALLS_PER_CLIENT", value_name = "M", default_value_t = 10_000, value_parser = value_parser!(u64).range(1..=CALLS_MAX))]
     pub n_calls_per_client: u64,
+
+    /// How the plugin of --counter-type changes its counter [default for postgresql: inplace_update]
+    #[arg(long, env = "METHOD", value_enum)]
+    pub method: Option<Method>,
+
+    /// Whether a method that can conflict tries again: serializable_update and optimistic_concurrency_control
+    #[arg(long, env = "DO_RETRIES", value_name = "true|false", default_value_t = true, action = clap::ArgAction::Set)]
+    pub do_retries: bool,
 
     /// Host name or address of the server
     #[arg(long, env = "COUNTER_HOST", value_name = "HOST", default_value = "localhost")]
@@ -72,6 +81,24 @@ pub struct Cli {
 pub enum CounterType {
     /// A counter server over HTTP
     Web,
+    /// A PostgreSQL plugin in this process; each client has a connection of its own
+    Postgresql,
+}
+
+/// How a counter is changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "snake_case")]
+pub enum Method {
+    /// SELECT, then UPDATE: the warning example
+    LostUpdate,
+    /// One UPDATE that adds
+    InplaceUpdate,
+    /// SELECT … FOR UPDATE, then UPDATE
+    RowLevelLocking,
+    /// SELECT, then UPDATE if the version is still the same
+    OptimisticConcurrencyControl,
+    /// SELECT, then UPDATE, in a SERIALIZABLE transaction
+    SerializableUpdate,
 }
 
 const AFTER_HELP: &str = "\

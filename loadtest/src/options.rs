@@ -5,12 +5,12 @@ use std::path::PathBuf;
 
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
-use clap::{ArgMatches, CommandFactory, FromArgMatches};
+use clap::{ArgMatches, CommandFactory, FromArgMatches, ValueEnum};
 
-use tally_host::config::PluginSettings;
+use tally_host::config::{PluginSetting, PluginSettings};
 use tally_host::plugin::limits::PluginLimits;
 
-use crate::cli::{CALLS_MAX, Cli};
+use crate::cli::{CALLS_MAX, Cli, CounterType, Method};
 use crate::run::{Load, Start};
 
 /// Longest key, in bytes of UTF-8.
@@ -108,6 +108,18 @@ fn check(cli: Cli, matches: &ArgMatches) -> Result<Options, String> {
 /// A plugin, or a server. Two flags that contradict each other are refused, but a flag simply wins over a variable:
 /// COUNTER_HOST and PLUGIN may well be set for other programs.
 fn choose_target(cli: Cli, matches: &ArgMatches) -> Result<TargetOptions, String> {
+    if cli.counter_type == CounterType::Postgresql {
+        if typed(matches, "plugin") {
+            return Err("--counter-type postgresql and --method choose the plugin, so --plugin cannot go with them".to_owned());
+        }
+        return Ok(TargetOptions::Plugin(Box::new(postgresql(cli))));
+    }
+    if typed(matches, "method") {
+        return Err(
+            "--method says how to count on a database, so it needs --counter-type postgresql"
+                .to_owned(),
+        );
+    }
     let web_flag = WEB_FLAGS.into_iter().find(|it| typed(matches, it));
     if let Some(plugin) = unless_unset(cli.plugins.plugin.clone(), "plugin", matches) {
         match web_flag {
@@ -134,6 +146,22 @@ fn choose_target(cli: Cli, matches: &ArgMatches) -> Result<TargetOptions, String
         ));
     }
     Ok(TargetOptions::Web { host, port: cli.counter_port })
+}
+
+/// The plugin of a method, with what the flags say of its retries.
+fn postgresql(cli: Cli) -> PluginOptions {
+    let method = cli.method.unwrap_or(Method::InplaceUpdate);
+    let name =
+        method.to_possible_value().expect("no method is hidden").get_name().replace('_', "-");
+    let plugin = format!("postgresql-{name}");
+    let mut settings = cli.plugins;
+    settings.plugin_config.push(PluginSetting {
+        plugin: plugin.clone(),
+        key: "do-retries".to_owned(),
+        value: cli.do_retries.to_string(),
+    });
+    settings.plugin = Some(plugin);
+    PluginOptions { settings, limits: cli.plugin_limits }
 }
 
 fn typed(matches: &ArgMatches, name: &str) -> bool {

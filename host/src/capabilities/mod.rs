@@ -4,6 +4,7 @@
 pub mod file_lock;
 pub mod log;
 pub mod shared_memory;
+pub mod sql;
 mod standard;
 
 use std::{collections::BTreeSet, fmt, path::PathBuf, str::FromStr, sync::Arc, time::Duration};
@@ -16,6 +17,7 @@ use wasmtime_wasi_io::IoView;
 use file_lock::{FileLockCtx, FileLockCtxView, LockScope};
 use log::{LogStream, PluginLog};
 use shared_memory::{LazyRegion, SharedMemoryCtx};
+use sql::{Connections, Database, SqlCtx, SqlCtxView};
 
 /// The most random bytes that one call hands to a plugin.
 const RANDOM_BYTES_MAX: u64 = 4096;
@@ -30,6 +32,8 @@ pub enum Capability {
     SharedMemory,
     /// Locks across calls and processes.
     FileLock,
+    /// A SQL database.
+    Sql,
     /// The files in one directory.
     Files,
     /// The time of day, a monotonic clock, timers.
@@ -44,9 +48,10 @@ pub enum Capability {
 
 impl Capability {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::SharedMemory,
         Self::FileLock,
+        Self::Sql,
         Self::Files,
         Self::Clocks,
         Self::Config,
@@ -59,6 +64,7 @@ impl Capability {
         match self {
             Self::SharedMemory => "shared-memory",
             Self::FileLock => "file-lock",
+            Self::Sql => "sql",
             Self::Files => "files",
             Self::Clocks => "clocks",
             Self::Config => "config",
@@ -73,6 +79,7 @@ impl Capability {
         Some(match name.split_once('/')? {
             ("tally:shared-memory", _) => Self::SharedMemory,
             ("tally:file-lock", _) => Self::FileLock,
+            ("tally:sql", _) => Self::Sql,
             ("wasi:filesystem", _) => Self::Files,
             ("wasi:clocks", _) => Self::Clocks,
             ("wasi:config", _) => Self::Config,
@@ -85,7 +92,7 @@ impl Capability {
     /// Whether some of its functions wait for something else than the processor.
     pub fn waits(self) -> bool {
         match self {
-            Self::FileLock | Self::Files | Self::Clocks | Self::Log => true,
+            Self::FileLock | Self::Sql | Self::Files | Self::Clocks | Self::Log => true,
             Self::SharedMemory | Self::Config | Self::Environment => false,
         }
     }
@@ -96,6 +103,7 @@ impl Capability {
                 shared_memory::add_to_linker(linker, |state| state.lent().shared_memory())
             }
             Self::FileLock => file_lock::add_to_linker(linker, |state| state.lent().file_lock()),
+            Self::Sql => sql::add_to_linker(linker, |state| state.lent().sql()),
             Self::Files => standard::link_files(linker),
             Self::Clocks => standard::link_clocks(linker),
             Self::Config => wasmtime_wasi_config::add_to_linker(linker, |state| {
@@ -146,6 +154,8 @@ pub struct Grants {
     pub region: Option<Arc<LazyRegion>>,
     /// The locks that `file-lock` lends, and the longest wait for one.
     pub locks: Option<(Arc<LockScope>, Duration)>,
+    /// The database that `sql` lends.
+    pub database: Option<Arc<Database>>,
     /// The directory that `files` lends.
     pub directory: Option<PathBuf>,
     /// The settings that `config` lends.
@@ -155,12 +165,17 @@ pub struct Grants {
 }
 
 impl Grants {
-    /// What one new instance is lent.
+    /// What the instances on one thread share. Nothing is connected yet.
+    pub fn on_thread(&self) -> OnThread {
+        OnThread { connections: self.database.as_deref().map(Database::connections) }
+    }
+
+    /// What one new instance is lent on the thread to which `shared` belongs.
     ///
     /// # Errors
     ///
     /// When the granted region or directory can't be opened.
-    pub fn lend(&self) -> anyhow::Result<Lent> {
+    pub fn lend(&self, shared: &OnThread) -> anyhow::Result<Lent> {
         let mut wasi = WasiCtx::builder();
         wasi.max_random_size(RANDOM_BYTES_MAX)
             .stdout(LogStream::new(self.log.clone(), "stdout"))
@@ -178,8 +193,14 @@ impl Grants {
             config: self.settings.iter().cloned().collect(),
             shared_memory: region.map(SharedMemoryCtx::new),
             file_lock: locks.map(|(scope, wait_max)| FileLockCtx::new(scope, wait_max)),
+            sql: shared.connections.clone().map(SqlCtx::new),
         })
     }
+}
+
+/// What belongs to a thread's event loop, and so is shared by the instances on that thread only.
+pub struct OnThread {
+    connections: Option<Connections>,
 }
 
 /// What one instance was lent. Dropping it gives everything back: locks are released, files closed.
@@ -189,9 +210,10 @@ pub struct Lent {
     config: WasiConfigVariables,
     shared_memory: Option<SharedMemoryCtx>,
     file_lock: Option<FileLockCtx>,
+    sql: Option<SqlCtx>,
 }
 
-/// Why the two `expect`s below hold: `Grants` links a capability and lends it, or does neither.
+/// Why the `expect`s below hold: `Grants` links a capability and lends it, or does neither.
 const GRANTED: &str = "a capability that is linked was lent";
 
 impl Lent {
@@ -202,6 +224,16 @@ impl Lent {
     fn file_lock(&mut self) -> FileLockCtxView<'_> {
         let ctx = self.file_lock.as_mut().expect(GRANTED);
         FileLockCtxView { ctx, table: &mut self.table }
+    }
+
+    fn sql(&mut self) -> SqlCtxView<'_> {
+        let ctx = self.sql.as_mut().expect(GRANTED);
+        SqlCtxView { ctx, table: &mut self.table }
+    }
+
+    /// Whether the instance has a transaction open.
+    pub fn in_transaction(&self) -> bool {
+        self.sql.as_ref().is_some_and(SqlCtx::in_transaction)
     }
 
     /// As WASI's implementation wants to see it.

@@ -3,17 +3,15 @@
 //! * `GET /livez`: the process answers; says nothing of the storage, whose failure no restart mends.
 //! * `GET /readyz`: the plugin answers too, so that traffic may come.
 
-use std::time::Duration;
-
 use axum::{Json, extract::State};
 use serde::Serialize;
 use tokio::time::timeout;
 
 use super::{Counter, problem::Problem};
-use crate::plugin::{DEFAULT_KEY, call::Operation};
-
-/// How long the plugin may take to answer that it is ready.
-const READY_TIME_MAX: Duration = Duration::from_secs(1);
+use crate::{
+    plugin::{DEFAULT_KEY, call::Operation},
+    readiness::READY_TIME_MAX,
+};
 
 #[derive(Serialize)]
 pub struct Live {

@@ -158,6 +158,9 @@ impl From<CallError> for Problem {
                 (Status::SERVICE_UNAVAILABLE, "storage-unavailable")
             }
             CallError::Refused(Refusal::InvalidKey(_)) => (Status::BAD_REQUEST, "invalid-key"),
+            CallError::Refused(Refusal::OutcomeUnknown(_)) => {
+                (Status::INTERNAL_SERVER_ERROR, "outcome-unknown")
+            }
             CallError::Refused(Refusal::Other(_)) => {
                 (Status::INTERNAL_SERVER_ERROR, "storage-error")
             }

@@ -36,7 +36,7 @@ impl CallError {
     /// Whether nobody can say if the call counted.
     pub fn outcome_is_unknown(&self) -> bool {
         match self {
-            Self::Trapped(_) | Self::TimedOut | Self::Refused(Error::Other(_)) => true,
+            Self::Trapped(_) | Self::TimedOut | Self::Refused(Error::OutcomeUnknown(_)) => true,
             Self::Refused(_) | Self::QueueFull | Self::QueuedTooLong | Self::NoInstance(_) => false,
         }
     }
@@ -55,6 +55,7 @@ impl fmt::Display for CallError {
             Self::Refused(Error::Unavailable(why) | Error::InvalidKey(why) | Error::Other(why)) => {
                 f.write_str(why)
             }
+            Self::Refused(Error::OutcomeUnknown(why)) => write!(f, "{why}; {UNKNOWN}"),
             Self::Trapped(reason) => write!(f, "the plugin broke off: {reason}; {UNKNOWN}"),
             Self::TimedOut => {
                 write!(f, "the plugin did not answer within --call-time-max; {UNKNOWN}")
@@ -79,6 +80,8 @@ pub enum TrapReason {
     StackOverflow,
     /// It called the host more often than a call may.
     HostCalls,
+    /// It returned with a transaction open, which was rolled back.
+    OpenTransaction,
     /// Anything else, a panic above all.
     Other,
 }
@@ -89,6 +92,7 @@ impl fmt::Display for TrapReason {
             Self::CpuTime => "it computed for longer than --call-cpu-max",
             Self::StackOverflow => "its stack overflowed",
             Self::HostCalls => "it called the host more often than --host-calls-max",
+            Self::OpenTransaction => "it left a transaction open, which was rolled back",
             Self::Other => "it trapped",
         })
     }

@@ -14,6 +14,7 @@ use super::{
 use crate::{
     capabilities::{
         Capability, Grants, file_lock::LockScope, log::PluginLog, shared_memory::LazyRegion,
+        sql::Database,
     },
     config::PluginSettings,
 };
@@ -26,11 +27,18 @@ pub struct Lender {
     region: Arc<LazyRegion>,
     region_locks: Arc<LockScope>,
     file_locks: Option<Arc<LockScope>>,
+    database: Arc<Database>,
 }
 
 impl Lender {
-    /// A lender for these settings; `region_name` is used where they name no region.
-    pub fn new(settings: &PluginSettings, limits: &PluginLimits, region_name: String) -> Self {
+    /// A lender for these settings, whose plugins are called on `threads` threads;
+    /// `region_name` is used where they name no region.
+    pub fn new(
+        settings: &PluginSettings,
+        limits: &PluginLimits,
+        region_name: String,
+        threads: usize,
+    ) -> Self {
         let region_name = settings.shared_memory_name.clone().unwrap_or(region_name);
         let region = Arc::new(LazyRegion::new(
             settings.shared_memory_dir.join(&region_name),
@@ -47,6 +55,7 @@ impl Lender {
             region,
             region_locks,
             file_locks,
+            database: Arc::new(Database::new(&settings.database, threads)),
         }
     }
 
@@ -99,8 +108,9 @@ impl Lender {
             locks = self.file_locks.as_ref().unwrap_or(locks);
         }
         let locks = has(Capability::FileLock).then(|| (locks.clone(), self.lock_wait_max));
+        let database = has(Capability::Sql).then(|| self.database.clone());
         let log = PluginLog::new(plugin.name.clone(), self.log_lines_per_second_max);
-        Ok(Grants { capabilities, region, locks, directory, settings, log })
+        Ok(Grants { capabilities, region, locks, database, directory, settings, log })
     }
 
     fn plugin_config(&self, plugin: &str) -> Vec<(String, String)> {

@@ -18,7 +18,7 @@ use super::{
     loader::Plugin,
     state::State,
 };
-use crate::bindings::exports::tally::counter::counter::Error;
+use crate::{bindings::exports::tally::counter::counter::Error, capabilities::OnThread};
 
 /// Elements in a plugin's tables, which hold its function pointers.
 const TABLE_ELEMENTS_MAX: usize = 10_000;
@@ -52,9 +52,9 @@ impl Instance {
     /// # Errors
     ///
     /// [`CallError::NoInstance`].
-    pub async fn new(plugin: Arc<Plugin>) -> Result<Self, CallError> {
+    pub async fn new(plugin: Arc<Plugin>, shared: &OnThread) -> Result<Self, CallError> {
         let made = async {
-            let mut store = store(&plugin)?;
+            let mut store = store(&plugin, shared)?;
             yield_while_computing(&mut store);
             account_for_host_calls(&mut store);
             let instance = plugin.pre.instance_pre().instantiate_async(&mut store).await?;
@@ -68,9 +68,9 @@ impl Instance {
     /// # Errors
     ///
     /// [`CallError::NoInstance`].
-    pub fn new_prompt(plugin: Arc<Plugin>) -> Result<Self, CallError> {
+    pub fn new_prompt(plugin: Arc<Plugin>, shared: &OnThread) -> Result<Self, CallError> {
         let made = || {
-            let mut store = store(&plugin)?;
+            let mut store = store(&plugin, shared)?;
             stop_when_allowance_is_used_up(&mut store);
             let instance = plugin.pre.instance_pre().instantiate(&mut store)?;
             Self::with_exports(plugin, store, &instance)
@@ -139,6 +139,11 @@ impl Instance {
 
     fn end_call(&self, answer: wasmtime::Result<(Result<i64, Error>,)>) -> Result<i64, CallError> {
         match answer {
+            // Whatever it says: what it did in the transaction is undone with the instance.
+            Ok(_) if self.store.data().lent.in_transaction() => {
+                tracing::warn!(plugin = self.plugin.name(), "the plugin left a transaction open");
+                Err(CallError::Trapped(TrapReason::OpenTransaction))
+            }
             Ok((answer,)) => answer.map_err(CallError::Refused),
             Err(error) => {
                 let reason = reason_of(&error);
@@ -154,7 +159,7 @@ fn as_zero((answer,): (Result<(), Error>,)) -> (Result<i64, Error>,) {
 }
 
 /// A store with what the plugin is lent, and its limits.
-fn store(plugin: &Plugin) -> anyhow::Result<Store<State>> {
+fn store(plugin: &Plugin, shared: &OnThread) -> anyhow::Result<Store<State>> {
     let memory = StoreLimitsBuilder::new()
         .memory_size(plugin.limits.memory_bytes_max())
         .table_elements(TABLE_ELEMENTS_MAX)
@@ -163,7 +168,7 @@ fn store(plugin: &Plugin) -> anyhow::Result<Store<State>> {
         .tables(TABLES_MAX)
         .build();
     let state = State {
-        lent: plugin.grants.lend()?,
+        lent: plugin.grants.lend(shared)?,
         memory,
         computing_left: Duration::ZERO,
         computing_since: Instant::now(),

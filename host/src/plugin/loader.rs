@@ -58,7 +58,7 @@ impl Plugin {
     ///
     /// Why not.
     pub fn check_grants(&self) -> anyhow::Result<()> {
-        let lent = self.grants.lend().map(drop);
+        let lent = self.grants.lend(&self.grants.on_thread()).map(drop);
         lent.with_context(|| format!("can't start the plugin {}", self.name))
     }
 

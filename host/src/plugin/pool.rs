@@ -17,6 +17,7 @@ use super::{
     instance::Instance,
     loader::Plugin,
 };
+use crate::capabilities::OnThread;
 
 /// How many times the longest call a call may go on whose caller has stopped waiting. By then it is
 /// not a slow step that is waited for but one that never ends, such as a plugin that sleeps.
@@ -28,6 +29,7 @@ const UNHEARD_CALL_TIME_FACTOR: u32 = 10;
 /// [`LocalSet`](tokio::task::LocalSet) or a local runtime.
 pub struct Pool {
     plugin: Arc<Plugin>,
+    shared: OnThread,
     idle: RefCell<Vec<Instance>>,
     /// A permit for each instance that may exist.
     slots: Arc<Semaphore>,
@@ -38,7 +40,8 @@ impl Pool {
     /// An empty pool.
     pub fn new(plugin: Arc<Plugin>) -> Rc<Self> {
         let slots = Arc::new(Semaphore::new(plugin.limits.instances_per_worker_max as usize));
-        Rc::new(Self { plugin, idle: RefCell::default(), slots, queued: Cell::new(0) })
+        let shared = plugin.grants.on_thread();
+        Rc::new(Self { plugin, shared, idle: RefCell::default(), slots, queued: Cell::new(0) })
     }
 
     /// The plugin that is called.
@@ -84,7 +87,7 @@ impl Pool {
     fn call_prompt(&self, operation: Operation, key: String) -> Result<i64, CallError> {
         let mut instance = match self.take_idle() {
             Some(instance) => instance,
-            None => Instance::new_prompt(self.plugin.clone())?,
+            None => Instance::new_prompt(self.plugin.clone(), &self.shared)?,
         };
         let answer = instance.call_prompt(operation, key);
         self.put_back(instance, &answer);
@@ -99,7 +102,7 @@ impl Pool {
     ) -> Result<i64, CallError> {
         let mut instance = match self.take_idle() {
             Some(instance) => instance,
-            None => Instance::new(self.plugin.clone()).await?,
+            None => Instance::new(self.plugin.clone(), &self.shared).await?,
         };
         let answer = instance.call(operation, key).await;
         self.put_back(instance, &answer);

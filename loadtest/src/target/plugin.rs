@@ -57,7 +57,9 @@ impl PluginTarget {
             settings.shared_memory_dir = directory.path().to_path_buf();
             scratch.push(directory);
         }
-        let loader = serve::loader(&settings, limits, "region".to_owned())?;
+        // Each client calls on a thread of its own, and on a connection of its own.
+        settings.database.db_connections_max = 1;
+        let loader = serve::loader(&settings, limits, "region".to_owned(), 1)?;
         let plugin = loader.load(&known)?;
         plugin.check_grants()?;
         let key = key.unwrap_or(DEFAULT_KEY).to_owned();

@@ -135,8 +135,8 @@ impl CounterFile<'_> {
         // The bytes may have reached the file without reaching the disk, so nobody can say which
         // value will be read next. It will be one of the two, and the next flush settles it.
         outcome.map_err(|code| {
-            Error::Other(format!(
-                "can't write {}/{}: {}; whether this call counted is unknown",
+            Error::OutcomeUnknown(format!(
+                "can't write {}/{}: {}",
                 self.storage.directory_path,
                 self.path,
                 code.name()
@@ -160,8 +160,8 @@ impl CounterFile<'_> {
         }
         for folder in folders {
             self.flush_folder(folder).map_err(|code| {
-                Error::Other(format!(
-                    "can't flush the folder of {}/{}: {}; whether this call counted is unknown",
+                Error::OutcomeUnknown(format!(
+                    "can't flush the folder of {}/{}: {}",
                     self.storage.directory_path,
                     self.path,
                     code.name()

@@ -2,7 +2,7 @@
 
 use alloc::{format, string::ToString};
 
-use crate::{Error, cells, locks, wasi::config::store};
+use crate::{Error, cells, database, locks, wasi::config::store};
 
 impl From<cells::Error> for Error {
     fn from(error: cells::Error) -> Self {
@@ -23,6 +23,23 @@ impl From<locks::Error> for Error {
             locks::Error::TimedOut => Error::Conflict,
             locks::Error::InvalidName => Error::Other("invalid lock name".to_string()),
             locks::Error::Unavailable(why) => Error::Unavailable(why),
+        }
+    }
+}
+
+/// What PostgreSQL reports when a sum does not fit into its column.
+/// <https://www.postgresql.org/docs/current/errcodes-appendix.html>
+const NUMERIC_VALUE_OUT_OF_RANGE: &str = "22003";
+
+impl From<database::Error> for Error {
+    fn from(error: database::Error) -> Self {
+        use database::Fault;
+        match (error.fault, error.sqlstate.as_deref()) {
+            (Fault::Conflict, _) => Error::Conflict,
+            (Fault::Unavailable, _) => Error::Unavailable(error.message),
+            (Fault::OutcomeUnknown, _) => Error::OutcomeUnknown(error.message),
+            (Fault::Refused, Some(NUMERIC_VALUE_OUT_OF_RANGE)) => Error::Overflow,
+            (Fault::Refused, _) => Error::Other(format!("the database refused: {}", error.message)),
         }
     }
 }

@@ -36,6 +36,8 @@ mod error;
 mod retry;
 #[cfg(target_arch = "wasm32")]
 mod runtime;
+mod settings;
+pub mod user_counter;
 
 /// The bindings of `wit/world.wit`, world `plugin`, as generated.
 #[allow(
@@ -65,9 +67,12 @@ pub use bindings::exports::tally::counter::counter::Guest as Counter;
 pub use bindings::tally::file_lock::locks;
 /// Capability `shared-memory`: 64-bit cells in memory that processes share.
 pub use bindings::tally::shared_memory::cells;
+/// Capability `sql`: statements and transactions on one database.
+pub use bindings::tally::sql::database;
 /// Capabilities `clocks`, `config`, `files` and `log`, as WASI defines them.
 pub use bindings::wasi;
 pub use retry::{RetryBudget, retry};
+pub use settings::setting;
 
 /// The key of the default counter, the one behind `POST /inc`.
 pub const DEFAULT_KEY: &str = "count";

@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use crate::{Error, wasi::clocks::monotonic_clock};
+use crate::{Error, settings::setting, wasi::clocks::monotonic_clock};
 
 /// How often a step is tried again, and how long to wait in between.
 #[derive(Clone, Copy, Debug)]
@@ -16,6 +16,18 @@ pub struct RetryBudget {
 }
 
 impl RetryBudget {
+    /// This budget with the plugin's settings `do-retries` (`true` or `false`) and `retries-max` (a whole number)
+    /// applied to it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Other`] when one of them is something else.
+    pub fn with_settings(self) -> Result<Self, Error> {
+        let retries_max = setting("retries-max", "a whole number")?.unwrap_or(self.retries_max);
+        let do_retries = setting("do-retries", "true or false")?.unwrap_or(true);
+        Ok(Self { retries_max: if do_retries { retries_max } else { 0 }, ..self })
+    }
+
     /// The wait before retry number `retry`, counted from 0, without jitter:
     /// `delay_first` · 2^`retry`, at most `delay_max`.
     pub fn delay(&self, retry: u32) -> Duration {

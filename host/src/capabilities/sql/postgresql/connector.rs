@@ -1,0 +1,193 @@
+//! Opens connections, lends them one by one, and closes those that can't be used again.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use deadpool::managed::{Manager, Metrics, Object, Pool, PoolError, RecycleError, RecycleResult};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection, postgres::PgConnectOptions};
+use tokio::time::timeout;
+
+use super::{
+    Health,
+    failure::{Failure, Phase, is_sqlstate},
+};
+use crate::{
+    bindings::tally::sql::database::{Error, Fault},
+    capabilities::sql::DatabaseSettings,
+};
+
+/// The database that always exists, to create others from.
+const MAINTENANCE_DATABASE: &str = "postgres";
+
+/// A connection that was not used for longer than this is asked whether it is still alive: what is sent on a dead one has
+/// an unknown outcome. Under load connections are used again sooner, and save the round trip.
+const TRUSTED_MAX: Duration = Duration::from_millis(20);
+
+// https://www.postgresql.org/docs/current/errcodes-appendix.html
+const INVALID_CATALOG_NAME: &str = "3D000";
+const DUPLICATE_DATABASE: &str = "42P04";
+const UNIQUE_VIOLATION: &str = "23505";
+
+/// Opens connections and looks after those that are idle.
+pub struct Connector {
+    options: PgConnectOptions,
+    /// Where the database is, for messages.
+    place: String,
+    wait_max: Duration,
+    health: Arc<Health>,
+}
+
+/// An open connection.
+pub struct Connected {
+    connection: PgConnection,
+    used_last: Instant,
+}
+
+impl Connector {
+    pub fn new(
+        settings: &DatabaseSettings,
+        options: &PgConnectOptions,
+        health: Arc<Health>,
+    ) -> Self {
+        let options = options.clone().disable_statement_logging();
+        let place = format!(
+            "the database {} of PostgreSQL at {}, port {}",
+            settings.postgres_db, settings.db_host, settings.db_port
+        );
+        Self { options, place, wait_max: settings.checkout_wait(), health }
+    }
+
+    async fn connect(&self) -> Result<PgConnection, sqlx::Error> {
+        match self.options.connect().await {
+            Err(error) if is_sqlstate(&error, INVALID_CATALOG_NAME) => {
+                self.create_database().await?;
+                self.options.connect().await
+            }
+            outcome => outcome,
+        }
+    }
+
+    async fn create_database(&self) -> Result<(), sqlx::Error> {
+        let name = self.options.get_database().unwrap_or_default();
+        let maintenance = self.options.clone().database(MAINTENANCE_DATABASE);
+        // It takes longer than a statement on a counter should; the wait for a connection bounds it.
+        let mut maintenance = maintenance.options([("statement_timeout", "0")]).connect().await?;
+        let statement = format!("CREATE DATABASE \"{}\"", name.replace('"', "\"\""));
+        let created = sqlx::raw_sql(AssertSqlSafe(statement)).execute(&mut maintenance).await;
+        maintenance.close().await?;
+        match created {
+            // Another host was faster.
+            Err(error)
+                if is_sqlstate(&error, DUPLICATE_DATABASE)
+                    || is_sqlstate(&error, UNIQUE_VIOLATION) =>
+            {
+                Ok(())
+            }
+            created => created.map(|_| tracing::info!("created the database \"{name}\"")),
+        }
+    }
+
+    fn unavailable(&self, why: &str) -> Error {
+        Error {
+            fault: Fault::Unavailable,
+            sqlstate: None,
+            message: format!("can't reach {}: {why}", self.place),
+        }
+    }
+}
+
+impl Manager for Connector {
+    type Type = Connected;
+    type Error = sqlx::Error;
+
+    async fn create(&self) -> Result<Connected, sqlx::Error> {
+        Ok(Connected { connection: self.connect().await?, used_last: Instant::now() })
+    }
+
+    /// Makes sure that an idle connection is alive, where there is reason to doubt it.
+    async fn recycle(&self, idle: &mut Connected, _: &Metrics) -> RecycleResult<sqlx::Error> {
+        let doubtful =
+            TRUSTED_MAX < idle.used_last.elapsed() || self.health.broke_since(idle.used_last);
+        if doubtful {
+            idle.connection.ping().await.map_err(RecycleError::Backend)?;
+        }
+        Ok(())
+    }
+}
+
+/// A connection in use. It becomes idle when the outcome is [settled](Self::settle), and is closed when it is
+/// dropped before: nobody else may find it in the middle of something.
+pub struct Checkout(Option<Object<Connector>>);
+
+impl Checkout {
+    /// Takes an idle connection or opens one, waiting for no longer than the settings allow.
+    pub async fn new(pool: &Pool<Connector>) -> Result<Self, Error> {
+        let connector = pool.manager();
+        match timeout(connector.wait_max, pool.get()).await {
+            Ok(Ok(object)) => Ok(Self(Some(object))),
+            Ok(Err(PoolError::Backend(sqlx::Error::Io(error)))) => {
+                Err(connector.unavailable(&error.to_string()))
+            }
+            Ok(Err(PoolError::Backend(error))) => {
+                Err(connector.unavailable(&Failure::from(error).to_string()))
+            }
+            Ok(Err(error)) => Err(connector.unavailable(&error.to_string())),
+            Err(_) => {
+                let waited = connector.wait_max.as_millis();
+                Err(connector.unavailable(&format!(
+                    "no connection was free or could be opened within {waited} ms (--db-checkout-wait-max)"
+                )))
+            }
+        }
+    }
+
+    pub fn connection(&mut self) -> &mut PgConnection {
+        &mut self.connected().connection
+    }
+
+    /// Passes on how the last statement on this connection went, and makes the connection idle if it can still be
+    /// used.
+    pub fn settle<T>(
+        mut self,
+        outcome: Result<T, Failure>,
+        phase: Phase,
+        health: &Health,
+    ) -> Result<T, Error> {
+        let outcome = outcome.map_err(|failure| self.judge(failure, phase, health));
+        if let Some(mut object) = self.0.take() {
+            object.used_last = Instant::now();
+        }
+        outcome
+    }
+
+    /// What a failure means; a broken connection is closed.
+    pub fn judge(&mut self, failure: Failure, phase: Phase, health: &Health) -> Error {
+        if failure.broke_the_connection() {
+            health.broke();
+            self.close();
+        } else if failure.outdated_the_connection() {
+            self.close();
+        }
+        failure.in_phase(phase)
+    }
+
+    pub fn is_closed(&self) -> bool {
+        self.0.is_none()
+    }
+
+    fn connected(&mut self) -> &mut Connected {
+        self.0.as_mut().expect("a connection in use was not closed")
+    }
+
+    fn close(&mut self) {
+        self.0.take().map(Object::take);
+    }
+}
+
+impl Drop for Checkout {
+    fn drop(&mut self) {
+        self.close();
+    }
+}

@@ -1,0 +1,134 @@
+//! The backend on PostgreSQL: who is connected, what may be asked, and what a failure means.
+
+mod connector;
+mod failure;
+mod statement;
+mod transaction;
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Instant,
+};
+
+use deadpool::managed::{Pool, QueueMode};
+use sqlx::postgres::PgConnectOptions;
+
+pub use transaction::Transaction;
+
+use super::DatabaseSettings;
+use crate::bindings::tally::sql::database::{Answer, Error, Isolation, Value};
+use connector::{Checkout, Connector};
+use failure::Phase;
+use statement::Limits;
+
+/// Prepared statements that one connection keeps; beyond it the one that was used least recently is
+/// forgotten.
+const PREPARED_STATEMENTS_MAX: usize = 100;
+
+/// A database that can be lent. Nothing is connected until a statement is run.
+pub struct Database {
+    settings: DatabaseSettings,
+    options: PgConnectOptions,
+    connections_per_thread: usize,
+    health: Arc<Health>,
+}
+
+impl Database {
+    /// The database of `settings`, for a host that serves with `threads` threads.
+    pub fn new(settings: &DatabaseSettings, threads: usize) -> Self {
+        let statement_time = settings.db_statement_time_max.to_string();
+        let options = PgConnectOptions::new_without_pgpass()
+            .host(&settings.db_host)
+            .port(settings.db_port)
+            .database(&settings.postgres_db)
+            .username(&settings.postgres_user)
+            .password(settings.postgres_password.reveal())
+            .application_name("tally")
+            .statement_cache_capacity(PREPARED_STATEMENTS_MAX)
+            // The server's own bounds hold even when this process is suspended.
+            .options([
+                ("statement_timeout", &statement_time),
+                ("idle_in_transaction_session_timeout", &statement_time),
+            ]);
+        let connections_per_thread = (settings.db_connections_max as usize / threads.max(1)).max(1);
+        Self { settings: settings.clone(), options, connections_per_thread, health: Arc::default() }
+    }
+
+    /// A pool of connections for the calling thread, whose event loop they belong to.
+    pub fn connections(&self) -> Connections {
+        let connector = Connector::new(&self.settings, &self.options, self.health.clone());
+        let pool = Pool::builder(connector)
+            .max_size(self.connections_per_thread)
+            // So that few connections are idle for long.
+            .queue_mode(QueueMode::Lifo)
+            .build()
+            .expect("a pool without time-outs of its own needs no runtime");
+        let limits = Limits { time_max: self.settings.statement_time() };
+        Connections { pool, limits, health: self.health.clone() }
+    }
+}
+
+/// The connections of one thread. Cloning it is cheap and opens none.
+#[derive(Clone)]
+pub struct Connections {
+    pool: Pool<Connector>,
+    limits: Limits,
+    health: Arc<Health>,
+}
+
+impl Connections {
+    /// Runs one statement in a transaction of its own.
+    ///
+    /// # Errors
+    ///
+    /// Any fault.
+    pub async fn execute(
+        &self,
+        statement: String,
+        parameters: Vec<Value>,
+    ) -> Result<Answer, Error> {
+        statement::check(&statement, &parameters)?;
+        let mut checkout = self.check_out().await?;
+        let answer = statement::run(&mut checkout, statement, parameters, &self.limits).await;
+        checkout.settle(answer, Phase::OwnTransaction, &self.health)
+    }
+
+    /// Begins a transaction.
+    ///
+    /// # Errors
+    ///
+    /// `unavailable`.
+    pub async fn begin(&self, isolation: Isolation) -> Result<Transaction, Error> {
+        let checkout = self.check_out().await?;
+        Transaction::begin(checkout, isolation, self.limits.clone(), self.health.clone()).await
+    }
+
+    /// How many there can be.
+    #[cfg(test)]
+    pub fn max(&self) -> usize {
+        self.pool.status().max_size
+    }
+
+    async fn check_out(&self) -> Result<Checkout, Error> {
+        Checkout::new(&self.pool).await
+    }
+}
+
+/// What is known of the way to the database. Shared by all threads.
+#[derive(Default)]
+struct Health {
+    broke_last: Mutex<Option<Instant>>,
+}
+
+impl Health {
+    /// A connection broke. Others that were opened before may be dead too, without knowing it.
+    fn broke(&self) {
+        *self.broke_last.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
+    /// Whether a connection broke since `then`.
+    fn broke_since(&self, then: Instant) -> bool {
+        let broke_last = *self.broke_last.lock().unwrap_or_else(PoisonError::into_inner);
+        broke_last.is_some_and(|broke| then <= broke)
+    }
+}

@@ -1,0 +1,154 @@
+//! One statement on one connection: parameters in, rows out, within limits.
+
+use std::time::Duration;
+
+use futures_util::TryStreamExt;
+use sqlx::{
+    Arguments, AssertSqlSafe, Column, Either, Executor, Row, TypeInfo, ValueRef,
+    postgres::{PgArguments, PgRow, PgValueRef},
+};
+use tokio::time::timeout;
+
+use super::{connector::Checkout, failure::Failure};
+use crate::bindings::tally::sql::database::{Answer, Error, Fault, Value};
+
+/// Bytes of one statement.
+const STATEMENT_BYTES_MAX: usize = 16 * 1024;
+/// Parameters of one statement.
+const PARAMETERS_MAX: usize = 100;
+/// Rows of one answer.
+const ROWS_MAX: usize = 1000;
+/// Bytes of one text, in a parameter or in a row.
+const TEXT_BYTES_MAX: usize = 64 * 1024;
+
+/// How much longer than the server this process waits for the server's answer that the time is up.
+const TIME_UP_WAIT: Duration = Duration::from_millis(250);
+
+/// The bounds that are settings.
+#[derive(Clone)]
+pub struct Limits {
+    /// How long a statement may take.
+    pub time_max: Duration,
+}
+
+/// Refuses what is too large, before anything is sent.
+pub fn check(statement: &str, parameters: &[Value]) -> Result<(), Error> {
+    let refused = |message: String| Err(Error { fault: Fault::Refused, sqlstate: None, message });
+    if STATEMENT_BYTES_MAX < statement.len() {
+        return refused(format!("a statement has at most {STATEMENT_BYTES_MAX} bytes"));
+    }
+    if PARAMETERS_MAX < parameters.len() {
+        return refused(format!("a statement has at most {PARAMETERS_MAX} parameters"));
+    }
+    let text_bytes = |value: &Value| if let Value::Text(text) = value { text.len() } else { 0 };
+    if parameters.iter().any(|value| TEXT_BYTES_MAX < text_bytes(value)) {
+        return refused(format!("a text has at most {TEXT_BYTES_MAX} bytes"));
+    }
+    Ok(())
+}
+
+/// Runs a statement that was [checked](check), to the very end of its answer: a statement that commits by itself is
+/// committed only after its rows and its completion were sent.
+pub async fn run(
+    checkout: &mut Checkout,
+    statement: String,
+    parameters: Vec<Value>,
+    limits: &Limits,
+) -> Result<Answer, Failure> {
+    let arguments = arguments(parameters)?;
+    let query = sqlx::query_with(AssertSqlSafe(statement), arguments);
+    within(limits, async {
+        let mut parts = checkout.connection().fetch_many(query);
+        let mut answer = Answer { rows: Vec::new(), affected: 0 };
+        while let Some(part) = parts.try_next().await? {
+            match part {
+                Either::Left(completed) => answer.affected += completed.rows_affected(),
+                Either::Right(_) if ROWS_MAX <= answer.rows.len() => {
+                    return Err(Failure::broken(format!(
+                        "the answer has more than {ROWS_MAX} rows"
+                    )));
+                }
+                Either::Right(row) => answer.rows.push(values(&row)?),
+            }
+        }
+        Ok(answer)
+    })
+    .await
+}
+
+/// Runs one of the statements that begin and end transactions.
+pub async fn control(
+    checkout: &mut Checkout,
+    statement: &'static str,
+    limits: &Limits,
+) -> Result<(), Failure> {
+    within(limits, async {
+        sqlx::raw_sql(statement).execute(checkout.connection()).await?;
+        Ok(())
+    })
+    .await
+}
+
+/// The server enforces the same limit and says so, unless it is out of reach.
+async fn within<T>(
+    limits: &Limits,
+    step: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    let wait = limits.time_max + TIME_UP_WAIT;
+    timeout(wait, step).await.unwrap_or_else(|_| {
+        let waited = limits.time_max.as_millis();
+        Err(Failure::broken(format!(
+            "the database did not answer within {waited} ms (--db-statement-time-max)"
+        )))
+    })
+}
+
+fn arguments(parameters: Vec<Value>) -> Result<PgArguments, Failure> {
+    let mut arguments = PgArguments::default();
+    for parameter in parameters {
+        match parameter {
+            Value::Null => arguments.add(None::<String>),
+            Value::Boolean(value) => arguments.add(value),
+            Value::Integer(value) => arguments.add(value),
+            Value::Real(value) => arguments.add(value),
+            Value::Text(value) => arguments.add(value),
+        }
+        .map_err(|error| Failure::broken(format!("a parameter can't be encoded: {error}")))?;
+    }
+    Ok(arguments)
+}
+
+fn values(row: &PgRow) -> Result<Vec<Value>, Failure> {
+    (0..row.len()).map(|column| value(row, column)).collect()
+}
+
+fn value(row: &PgRow, column: usize) -> Result<Value, Failure> {
+    let raw: PgValueRef<'_> = row.try_get_raw(column)?;
+    if raw.is_null() {
+        return Ok(Value::Null);
+    }
+    Ok(match row.column(column).type_info().name() {
+        "BOOL" => Value::Boolean(row.try_get(column)?),
+        "INT2" => Value::Integer(row.try_get::<i16, _>(column)?.into()),
+        "INT4" => Value::Integer(row.try_get::<i32, _>(column)?.into()),
+        "INT8" => Value::Integer(row.try_get(column)?),
+        "FLOAT4" => Value::Real(row.try_get::<f32, _>(column)?.into()),
+        "FLOAT8" => Value::Real(row.try_get(column)?),
+        "TEXT" | "VARCHAR" | "CHAR" | "NAME" => Value::Text(text(row.try_get(column)?)?),
+        other => {
+            return Err(Failure::broken(format!(
+                "column {} has the type {other}, which is not among the values of tally:sql: cast it",
+                column + 1
+            )));
+        }
+    })
+}
+
+fn text(text: String) -> Result<String, Failure> {
+    if TEXT_BYTES_MAX < text.len() {
+        return Err(Failure::broken(format!(
+            "a text in the answer has more than {TEXT_BYTES_MAX} bytes"
+        )));
+    }
+    Ok(text)
+}

@@ -1,0 +1,98 @@
+//! Transactions of several statements.
+
+use std::sync::Arc;
+
+use super::{
+    Health,
+    connector::Checkout,
+    failure::Phase,
+    statement::{self, Limits},
+};
+use crate::bindings::tally::sql::database::{Answer, Error, Fault, Isolation, Value};
+
+/// An open transaction. Dropping it closes its connection, which makes the database roll it back;
+/// [`Self::roll_back`] does that without giving up the connection.
+pub struct Transaction {
+    checkout: Checkout,
+    limits: Limits,
+    health: Arc<Health>,
+    /// Whether a statement failed, after which PostgreSQL answers COMMIT with success but rolls back.
+    failed: bool,
+}
+
+impl Transaction {
+    pub(super) async fn begin(
+        mut checkout: Checkout,
+        isolation: Isolation,
+        limits: Limits,
+        health: Arc<Health>,
+    ) -> Result<Self, Error> {
+        let statement = match isolation {
+            Isolation::ReadCommitted => "BEGIN ISOLATION LEVEL READ COMMITTED",
+            Isolation::RepeatableRead => "BEGIN ISOLATION LEVEL REPEATABLE READ",
+            Isolation::Serializable => "BEGIN ISOLATION LEVEL SERIALIZABLE",
+        };
+        match statement::control(&mut checkout, statement, &limits).await {
+            Ok(()) => Ok(Self { checkout, limits, health, failed: false }),
+            Err(failure) => checkout.settle(Err(failure), Phase::Open, &health),
+        }
+    }
+
+    /// Runs one statement.
+    ///
+    /// # Errors
+    ///
+    /// `conflict`, `unavailable` and `refused`. The transaction can then only be rolled back.
+    pub async fn execute(
+        &mut self,
+        statement: String,
+        parameters: Vec<Value>,
+    ) -> Result<Answer, Error> {
+        if self.failed {
+            return Err(failed_before());
+        }
+        // Set for as long as the outcome is open, so that a call that is cut off counts as failed.
+        self.failed = true;
+        statement::check(&statement, &parameters)?;
+        match statement::run(&mut self.checkout, statement, parameters, &self.limits).await {
+            Ok(answer) => {
+                self.failed = false;
+                Ok(answer)
+            }
+            Err(failure) => Err(self.checkout.judge(failure, Phase::Open, &self.health)),
+        }
+    }
+
+    /// Commits.
+    ///
+    /// # Errors
+    ///
+    /// Any fault.
+    pub async fn commit(mut self) -> Result<(), Error> {
+        if self.failed {
+            self.roll_back().await;
+            return Err(failed_before());
+        }
+        let committed = statement::control(&mut self.checkout, "COMMIT", &self.limits).await;
+        self.checkout.settle(committed, Phase::Commit, &self.health)
+    }
+
+    /// Rolls back. Where even that fails, the connection is closed, to the same effect.
+    pub async fn roll_back(mut self) {
+        if self.checkout.is_closed() {
+            return;
+        }
+        let rolled_back = statement::control(&mut self.checkout, "ROLLBACK", &self.limits).await;
+        if let Err(error) = self.checkout.settle(rolled_back, Phase::Open, &self.health) {
+            tracing::debug!("a transaction ended with its connection: {}", error.message);
+        }
+    }
+}
+
+fn failed_before() -> Error {
+    Error {
+        fault: Fault::Refused,
+        sqlstate: None,
+        message: "a statement of this transaction failed, so all of it is rolled back".into(),
+    }
+}

@@ -1,0 +1,77 @@
+//! Which database is lent, and within which limits.
+
+use std::{convert::Infallible, fmt, time::Duration};
+
+use clap::{Args, builder::NonEmptyStringValueParser, value_parser};
+
+/// The PostgreSQL database, and the limits on its use.
+#[derive(Args, Clone, Debug, PartialEq, Eq)]
+#[command(next_help_heading = "PostgreSQL")]
+pub struct DatabaseSettings {
+    /// Host name or address of PostgreSQL, or the directory of its Unix socket.
+    #[arg(long, env, global = true, value_name = "HOST", default_value = "localhost", value_parser = NonEmptyStringValueParser::new())]
+    pub db_host: String,
+
+    /// Port of PostgreSQL (1 to 65535).
+    #[arg(long, env, global = true, value_name = "PORT", default_value_t = 5432, value_parser = value_parser!(u16).range(1..))]
+    pub db_port: u16,
+
+    /// Database; it is created when it does not exist.
+    #[arg(long, env, global = true, value_name = "NAME", default_value = "counter_db", value_parser = NonEmptyStringValueParser::new())]
+    pub postgres_db: String,
+
+    /// User to log in as.
+    #[arg(long, env, global = true, value_name = "NAME", default_value = "postgres", value_parser = NonEmptyStringValueParser::new())]
+    pub postgres_user: String,
+
+    /// Password of that user; better set as a variable or in a file, since flags are visible to
+    /// other users of the machine.
+    #[arg(long, env, global = true, value_name = "PASSWORD", default_value = "postgres", hide_env_values = true, value_parser = Secret::parse)]
+    pub postgres_password: Secret,
+
+    /// Connections to the database that the host opens (1 to 10000), spread evenly over the workers,
+    /// at least one each.
+    #[arg(long, env, global = true, value_name = "COUNT", default_value_t = 64, value_parser = value_parser!(u32).range(1..=10_000))]
+    pub db_connections_max: u32,
+
+    /// Longest wait for a connection that is free or can be opened, in ms (1 to 60000).
+    #[arg(long, env, global = true, value_name = "MS", default_value_t = 1_000, value_parser = value_parser!(u32).range(1..=60_000))]
+    pub db_checkout_wait_max: u32,
+
+    /// Time that one statement may take, its waiting for row locks included, in ms (10 to 600000).
+    #[arg(long, env, global = true, value_name = "MS", default_value_t = 2_000, value_parser = value_parser!(u32).range(10..=600_000))]
+    pub db_statement_time_max: u32,
+}
+
+impl DatabaseSettings {
+    /// [`Self::db_checkout_wait_max`] as a duration.
+    pub fn checkout_wait(&self) -> Duration {
+        Duration::from_millis(self.db_checkout_wait_max.into())
+    }
+
+    /// [`Self::db_statement_time_max`] as a duration.
+    pub fn statement_time(&self) -> Duration {
+        Duration::from_millis(self.db_statement_time_max.into())
+    }
+}
+
+/// A text that is never shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    fn parse(text: &str) -> Result<Self, Infallible> {
+        Ok(Self(text.to_owned()))
+    }
+
+    /// The text, for the one who is to be convinced.
+    pub(super) fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("hidden")
+    }
+}

@@ -1,0 +1,283 @@
+//! Against the PostgreSQL that `compose/with-postgresql` starts.
+
+use std::env;
+
+use clap::Parser;
+
+use super::{
+    DatabaseSettings,
+    postgresql::{Connections, Database},
+};
+use crate::bindings::tally::sql::database::{Answer, Error, Fault, Isolation, Value};
+
+/// Only to parse settings.
+#[derive(Parser)]
+struct Settings {
+    #[command(flatten)]
+    database: DatabaseSettings,
+}
+
+/// Settings for the database `name` of the server that the environment names.
+fn settings(name: &str) -> DatabaseSettings {
+    assert!(
+        env::var_os("DB_HOST").is_some(),
+        "this test needs PostgreSQL: run it by compose/with-postgresql cargo test"
+    );
+    Settings::parse_from(["test", "--postgres-db", name]).database
+}
+
+/// Connections to the database `name`, which this test has for itself.
+fn connections(name: &str) -> Connections {
+    connections_with(name, |_| {})
+}
+
+fn connections_with(name: &str, change: impl FnOnce(&mut DatabaseSettings)) -> Connections {
+    let mut settings = settings(name);
+    // The tests share few processors, and no time is measured here.
+    settings.db_checkout_wait_max = 20_000;
+    change(&mut settings);
+    Database::new(&settings, 1).connections()
+}
+
+async fn execute(connections: &Connections, statement: &str) -> Result<Answer, Error> {
+    connections.execute(statement.to_owned(), Vec::new()).await
+}
+
+async fn number(connections: &Connections, statement: &str) -> i64 {
+    let answer = execute(connections, statement).await.unwrap();
+    let Value::Integer(number) = answer.rows[0][0] else { panic!("{answer:?}") };
+    number
+}
+
+fn fault<T: std::fmt::Debug>(outcome: Result<T, Error>) -> Fault {
+    outcome.unwrap_err().fault
+}
+
+#[tokio::test]
+async fn every_type_of_value_goes_in_and_comes_out() {
+    let connections = connections("values");
+    let values = [
+        Value::Null,
+        Value::Boolean(true),
+        Value::Integer(i64::MIN),
+        Value::Real(0.5),
+        Value::Text("añ\u{1f980}".into()),
+    ];
+    let statement = "SELECT $1, $2, $3, $4, $5".to_owned();
+    let answer = connections.execute(statement, values.to_vec()).await.unwrap();
+    assert_eq!(format!("{:?}", answer.rows), format!("{:?}", [values]));
+    let narrow = "SELECT 1::int2, 2::int4, 0.5::float4, 'a'::varchar(9), 'b'::char(1), 'c'::name";
+    let answer = execute(&connections, narrow).await.unwrap();
+    let expected = [
+        Value::Integer(1),
+        Value::Integer(2),
+        Value::Real(0.5),
+        Value::Text("a".into()),
+        Value::Text("b".into()),
+        Value::Text("c".into()),
+    ];
+    assert_eq!(format!("{:?}", answer.rows), format!("{:?}", [expected]));
+}
+
+#[tokio::test]
+async fn what_is_too_large_is_refused_before_it_is_sent() {
+    let connections = connections_with("too_large", |settings| settings.db_port = 1);
+    let text = |bytes| vec![Value::Text("x".repeat(bytes))];
+    let cases = [
+        ("SELECT 1".repeat(10_000), Vec::new()),
+        ("SELECT 1".to_owned(), vec![Value::Null; 101]),
+        ("SELECT $1".to_owned(), text(64 * 1024 + 1)),
+    ];
+    for (statement, parameters) in cases {
+        assert_eq!(fault(connections.execute(statement, parameters).await), Fault::Refused);
+    }
+    // Nothing listens at that port.
+    let sent = connections.execute("SELECT $1".to_owned(), text(64 * 1024)).await;
+    assert_eq!(fault(sent), Fault::Unavailable);
+}
+
+#[tokio::test]
+async fn an_answer_that_is_too_large_is_cut_off_and_costs_the_connection_only() {
+    let connections = connections_with("large_answers", |settings| settings.db_connections_max = 1);
+    for (statement, rows) in [
+        ("SELECT 7 FROM generate_series(1, 1000)", Some(1000)),
+        ("SELECT 7 FROM generate_series(1, 1001)", None),
+        ("SELECT repeat('x', 65537)", None),
+        ("SELECT now()", None),
+    ] {
+        match (execute(&connections, statement).await, rows) {
+            (Ok(answer), Some(rows)) => assert_eq!(answer.rows.len(), rows),
+            // It may have changed something.
+            (Err(error), None) => assert_eq!(error.fault, Fault::OutcomeUnknown, "{error:?}"),
+            (outcome, _) => panic!("{statement}: {outcome:?}"),
+        }
+    }
+    assert_eq!(number(&connections, "SELECT 1").await, 1);
+}
+
+#[tokio::test]
+async fn a_transaction_is_rolled_back_unless_it_is_committed() {
+    let connections = connections_with("rollback", |settings| settings.db_connections_max = 3);
+    execute(&connections, "CREATE TABLE IF NOT EXISTS t (n bigint)").await.unwrap();
+    execute(&connections, "DELETE FROM t").await.unwrap();
+    let insert = async || {
+        let mut transaction = connections.begin(Isolation::ReadCommitted).await.unwrap();
+        transaction.execute("INSERT INTO t VALUES (1)".into(), Vec::new()).await.unwrap();
+        transaction
+    };
+    insert().await.commit().await.unwrap();
+    insert().await.roll_back().await;
+    drop(insert().await);
+    assert_eq!(number(&connections, "SELECT count(*) FROM t").await, 1);
+    // The row locks went with the transactions.
+    execute(&connections, "LOCK TABLE t IN ACCESS EXCLUSIVE MODE NOWAIT")
+        .await
+        .expect_err("LOCK needs a transaction");
+    let mut alone = connections.begin(Isolation::ReadCommitted).await.unwrap();
+    alone.execute("LOCK TABLE t".into(), Vec::new()).await.unwrap();
+    alone.commit().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_transaction_in_which_a_statement_failed_can_not_be_committed() {
+    let connections = connections("failed");
+    execute(&connections, "CREATE TABLE IF NOT EXISTS t (n bigint)").await.unwrap();
+    execute(&connections, "DELETE FROM t").await.unwrap();
+    let mut transaction = connections.begin(Isolation::ReadCommitted).await.unwrap();
+    transaction.execute("INSERT INTO t VALUES (1)".into(), Vec::new()).await.unwrap();
+    let failed = transaction.execute("SELECT 1/0".into(), Vec::new()).await.unwrap_err();
+    assert_eq!((failed.fault, failed.sqlstate.as_deref()), (Fault::Refused, Some("22012")));
+    let next = transaction.execute("SELECT 1".into(), Vec::new()).await;
+    assert_eq!(fault(next), Fault::Refused);
+    // PostgreSQL itself answers this with success, and rolls back.
+    assert_eq!(fault(transaction.commit().await), Fault::Refused);
+    assert_eq!(number(&connections, "SELECT count(*) FROM t").await, 0);
+}
+
+#[tokio::test]
+async fn overlapping_serializable_transactions_are_a_conflict() {
+    let connections = connections("conflict");
+    execute(&connections, "CREATE TABLE IF NOT EXISTS t (n bigint)").await.unwrap();
+    execute(&connections, "DELETE FROM t").await.unwrap();
+    execute(&connections, "INSERT INTO t VALUES (0)").await.unwrap();
+    let mut both = Vec::new();
+    for _ in 0..2 {
+        let mut transaction = connections.begin(Isolation::Serializable).await.unwrap();
+        transaction.execute("SELECT n FROM t".into(), Vec::new()).await.unwrap();
+        both.push(transaction);
+    }
+    let mut second = both.pop().unwrap();
+    let mut first = both.pop().unwrap();
+    let add = || "UPDATE t SET n = n + 1".to_owned();
+    first.execute(add(), Vec::new()).await.unwrap();
+    first.commit().await.unwrap();
+    let conflict = second.execute(add(), Vec::new()).await.unwrap_err();
+    assert_eq!((conflict.fault, conflict.sqlstate.as_deref()), (Fault::Conflict, Some("40001")));
+}
+
+#[tokio::test]
+async fn a_connection_that_is_cut_leaves_an_unknown_outcome_only_where_a_commit_was_on_its_way() {
+    let connections = connections("cut");
+    let pid = "SELECT pg_backend_pid()";
+    let cut = async |pid: i64| {
+        let statement = format!("SELECT pg_terminate_backend({pid})");
+        execute(&connections, &statement).await.unwrap();
+    };
+
+    let own = execute(&connections, "SELECT pg_terminate_backend(pg_backend_pid())").await;
+    assert_eq!(fault(own), Fault::OutcomeUnknown);
+
+    for commit in [false, true] {
+        let mut transaction = connections.begin(Isolation::ReadCommitted).await.unwrap();
+        let answer = transaction.execute(pid.into(), Vec::new()).await.unwrap();
+        let Value::Integer(pid) = answer.rows[0][0] else { panic!("{answer:?}") };
+        cut(pid).await;
+        if commit {
+            assert_eq!(fault(transaction.commit().await), Fault::OutcomeUnknown);
+        } else {
+            let next = transaction.execute("SELECT 1".into(), Vec::new()).await;
+            assert_eq!(fault(next), Fault::Unavailable);
+            transaction.roll_back().await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn idle_connections_that_died_are_replaced_before_anything_is_sent_on_them() {
+    let connections = connections("died");
+    let other = connections.clone();
+    // Opened and made idle; the one that is used for cutting stays alive.
+    let transactions = [
+        connections.begin(Isolation::ReadCommitted).await.unwrap(),
+        connections.begin(Isolation::ReadCommitted).await.unwrap(),
+    ];
+    for transaction in transactions {
+        transaction.commit().await.unwrap();
+    }
+    let others = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity \
+         WHERE datname = 'died' AND pid <> pg_backend_pid()";
+    assert_eq!(number(&other, others).await, 1);
+    // Longer than connections are trusted.
+    tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    let mut open = Vec::new();
+    for _ in 0..3 {
+        open.push(connections.begin(Isolation::ReadCommitted).await.expect("a live connection"));
+    }
+}
+
+#[tokio::test]
+async fn a_statement_that_takes_too_long_is_ended_and_changes_nothing() {
+    let connections = connections_with("slow", |settings| settings.db_statement_time_max = 100);
+    let slow = execute(&connections, "SELECT 1 FROM pg_sleep(20)").await.unwrap_err();
+    assert_eq!((slow.fault, slow.sqlstate.as_deref()), (Fault::Unavailable, Some("57014")));
+}
+
+#[tokio::test]
+async fn no_more_connections_are_opened_than_allowed_and_the_wait_for_one_ends() {
+    let name = "crowded";
+    // Makes the database, which may take longer.
+    assert_eq!(number(&connections(name), "SELECT 1").await, 1);
+    let few = connections_with(name, |settings| {
+        settings.db_connections_max = 2;
+        settings.db_checkout_wait_max = 300;
+    });
+    let open = [
+        few.begin(Isolation::ReadCommitted).await.unwrap(),
+        few.begin(Isolation::ReadCommitted).await.unwrap(),
+    ];
+    let refused = execute(&few, "SELECT 1").await.unwrap_err();
+    assert_eq!(refused.fault, Fault::Unavailable);
+    assert!(refused.message.contains("--db-checkout-wait-max"), "{}", refused.message);
+    for transaction in open {
+        transaction.roll_back().await;
+    }
+    assert_eq!(number(&few, "SELECT 1").await, 1);
+}
+
+#[tokio::test]
+async fn connections_are_spread_over_the_threads() {
+    let settings = DatabaseSettings { db_connections_max: 10, ..settings("unused") };
+    for (threads, each) in [(1, 10), (2, 5), (3, 3), (16, 1)] {
+        assert_eq!(Database::new(&settings, threads).connections().max(), each, "{threads}");
+    }
+}
+
+#[test]
+fn the_password_is_never_shown() {
+    let args = ["test", "--postgres-password", "open sesame"];
+    let settings = Settings::parse_from(args).database;
+    assert_eq!(settings.postgres_password.reveal(), "open sesame");
+    assert!(!format!("{settings:?}").contains("sesame"));
+}
+
+#[tokio::test]
+async fn a_change_of_the_table_outdates_prepared_statements_only_once() {
+    let connections = connections_with("outdated", |settings| settings.db_connections_max = 1);
+    execute(&connections, "DROP TABLE IF EXISTS t").await.unwrap();
+    execute(&connections, "CREATE TABLE t (n integer)").await.unwrap();
+    execute(&connections, "INSERT INTO t VALUES (5)").await.unwrap();
+    assert_eq!(number(&connections, "SELECT n FROM t").await, 5);
+    execute(&connections, "ALTER TABLE t ALTER n TYPE bigint").await.unwrap();
+    assert_eq!(fault(execute(&connections, "SELECT n FROM t").await), Fault::Refused);
+    assert_eq!(number(&connections, "SELECT n FROM t").await, 5);
+}

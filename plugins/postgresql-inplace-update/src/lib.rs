@@ -1,0 +1,37 @@
+//! One UPDATE that adds and returns.
+//!
+//! The database takes the row's lock, adds, and commits, all by itself. A second writer waits for the first and then
+//! adds to what that one wrote.
+
+#![cfg_attr(target_arch = "wasm32", no_std)]
+
+use tally_plugin::{
+    Counter, Error, String,
+    database::{Value, execute},
+    export,
+    user_counter::{self, integers},
+};
+
+const ADD: &str = "UPDATE user_counter SET counter = counter + $2, version = version + 1 \
+     WHERE user_id = $1 RETURNING counter";
+
+struct InplaceUpdate;
+
+impl Counter for InplaceUpdate {
+    fn increment(key: String, delta: i64) -> Result<i64, Error> {
+        user_counter::change(&key, |user_id| {
+            let answer = execute(ADD, &[user_id.clone(), Value::Integer(delta)])?;
+            Ok(integers(&answer)?.map(|[counter]| counter))
+        })
+    }
+
+    fn get(key: String) -> Result<i64, Error> {
+        user_counter::read(&key)
+    }
+
+    fn reset(key: String) -> Result<(), Error> {
+        user_counter::reset(&key)
+    }
+}
+
+export!(InplaceUpdate);

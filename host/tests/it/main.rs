@@ -11,6 +11,10 @@ mod disk;
 mod endpoints;
 /// Plugins that misbehave.
 mod hostile_plugins;
+/// The PostgreSQL plugins: each method under load, and what becomes of their transactions and tables.
+mod postgresql;
+/// A database that goes away, and comes back.
+mod postgresql_outages;
 /// Every plugin under load, over HTTP: right, or caught.
 mod scenarios;
 /// Clients that are slow on purpose.

@@ -27,7 +27,7 @@ fn in_process_the_exact_plugins_lose_nothing_and_the_warning_example_is_caught()
         ("shared-memory-no-lock", 10_000, false),
     ] {
         for clients in CLIENTS {
-            let report = load_in_process(plugin, clients, calls);
+            let report = load_in_process(plugin, &[], clients, calls);
             // Nobody is in the way of a single client.
             let right = right || clients == 1;
             assert_eq!(report.verdict.right(), right, "{plugin}, {clients} clients: {report}");

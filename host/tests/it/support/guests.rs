@@ -8,7 +8,8 @@ use std::{
 #[path = "../../../build/guests.rs"]
 mod build;
 
-const GUESTS: [&str; 3] = ["guest-disk-truncate", "guest-hostile", "guest-hostile-prompt"];
+const GUESTS: [&str; 4] =
+    ["guest-disk-truncate", "guest-hostile", "guest-hostile-prompt", "guest-hostile-sql"];
 
 /// The `.wasm` file of one of them; all are compiled when the first is asked for.
 pub fn guest(name: &str) -> PathBuf {

@@ -2,10 +2,12 @@
 
 mod client;
 mod guests;
+mod postgresql;
 mod process;
 
 pub use client::{Answer, Connection, ask, send};
 pub use guests::guest;
+pub use postgresql::{Cluster, Database, wait_until};
 pub use process::{Sandbox, Tally};
 
 use std::ffi::OsString;
@@ -18,16 +20,39 @@ pub fn load(tally: &Tally, clients: usize, calls: u64) -> Report {
     try_load(tally, &from_zero(clients, calls)).unwrap()
 }
 
-/// As [`load`], on a plugin in this process and on scratch storage.
-pub fn load_in_process(plugin: &str, clients: usize, calls: u64) -> Report {
+/// As [`load`], on a plugin in this process and on the storage that `settings` name, or scratch storage.
+pub fn load_in_process(plugin: &str, settings: &[&str], clients: usize, calls: u64) -> Report {
     let args = ["tally", "--plugin", plugin, "--compile-cache", env!("CARGO_TARGET_TMPDIR")];
-    let config = Cli::load(&args.map(OsString::from)).unwrap().config;
+    let args: Vec<_> = args.iter().chain(settings).map(OsString::from).collect();
+    let config = Cli::load(&args).unwrap().config;
     let target = PluginTarget::load(&config.plugins, &config.plugin_limits, None).unwrap();
     run(&target, &from_zero(clients, calls), &Progress::silent(), &Stop::default()).unwrap()
 }
 
 fn from_zero(clients: usize, calls_per_client: u64) -> Load {
     Load { clients, calls_per_client, start: Start::Reset, sole_writer: true }
+}
+
+/// As [`load`], for as long as `meanwhile` takes. Clients that can't connect for some seconds give up.
+pub fn load_while(tally: &Tally, clients: usize, meanwhile: impl FnOnce()) -> Report {
+    let (target, stop) = (target(tally), Stop::default());
+    let load = from_zero(clients, 1_000_000);
+    std::thread::scope(|scope| {
+        let running = scope.spawn(|| run(&target, &load, &Progress::silent(), &stop));
+        let stop_at_the_end = StopOnDrop(&stop);
+        meanwhile();
+        drop(stop_at_the_end);
+        running.join().unwrap().unwrap()
+    })
+}
+
+/// Also ends the load when what goes on meanwhile fails.
+struct StopOnDrop<'a>(&'a Stop);
+
+impl Drop for StopOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.request();
+    }
 }
 
 /// As [`load`], from where the counter is and beside other writers.
@@ -37,7 +62,10 @@ pub fn load_beside_others(tally: &Tally, clients: usize, calls: u64) -> Report {
 }
 
 fn try_load(tally: &Tally, load: &Load) -> anyhow::Result<Report> {
+    Ok(run(&target(tally), load, &Progress::silent(), &Stop::default())?)
+}
+
+fn target(tally: &Tally) -> WebTarget {
     let address = tally.address();
-    let target = WebTarget::resolve(&address.ip().to_string(), address.port(), None)?;
-    Ok(run(&target, load, &Progress::silent(), &Stop::default())?)
+    WebTarget::resolve(&address.ip().to_string(), address.port(), None).unwrap()
 }

@@ -10,8 +10,8 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection, postgres::Pg
 use tokio::time::timeout;
 
 use super::{
-    Health,
     failure::{Failure, Phase, is_sqlstate},
+    health::Health,
 };
 use crate::{
     bindings::tally::sql::database::{Error, Fault},
@@ -100,18 +100,36 @@ impl Connector {
 
 impl Manager for Connector {
     type Type = Connected;
-    type Error = sqlx::Error;
+    /// Why there is no connection.
+    type Error = String;
 
-    async fn create(&self) -> Result<Connected, sqlx::Error> {
-        Ok(Connected { connection: self.connect().await?, used_last: Instant::now() })
+    async fn create(&self) -> Result<Connected, String> {
+        if let Some(why) = self.health.still_refused() {
+            return Err(why);
+        }
+        match self.connect().await {
+            Ok(connection) => {
+                self.health.accepted();
+                Ok(Connected { connection, used_last: Instant::now() })
+            }
+            Err(error) => {
+                let why = match error {
+                    sqlx::Error::Io(error) => error.to_string(),
+                    error => Failure::from(error).to_string(),
+                };
+                self.health.refused(&why);
+                Err(why)
+            }
+        }
     }
 
     /// Makes sure that an idle connection is alive, where there is reason to doubt it.
-    async fn recycle(&self, idle: &mut Connected, _: &Metrics) -> RecycleResult<sqlx::Error> {
+    async fn recycle(&self, idle: &mut Connected, _: &Metrics) -> RecycleResult<String> {
         let doubtful =
             TRUSTED_MAX < idle.used_last.elapsed() || self.health.broke_since(idle.used_last);
         if doubtful {
-            idle.connection.ping().await.map_err(RecycleError::Backend)?;
+            let alive = idle.connection.ping().await;
+            alive.map_err(|error| RecycleError::Backend(error.to_string()))?;
         }
         Ok(())
     }
@@ -127,12 +145,7 @@ impl Checkout {
         let connector = pool.manager();
         match timeout(connector.wait_max, pool.get()).await {
             Ok(Ok(object)) => Ok(Self(Some(object))),
-            Ok(Err(PoolError::Backend(sqlx::Error::Io(error)))) => {
-                Err(connector.unavailable(&error.to_string()))
-            }
-            Ok(Err(PoolError::Backend(error))) => {
-                Err(connector.unavailable(&Failure::from(error).to_string()))
-            }
+            Ok(Err(PoolError::Backend(why))) => Err(connector.unavailable(&why)),
             Ok(Err(error)) => Err(connector.unavailable(&error.to_string())),
             Err(_) => {
                 let waited = connector.wait_max.as_millis();

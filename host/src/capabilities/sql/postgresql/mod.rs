@@ -2,13 +2,11 @@
 
 mod connector;
 mod failure;
+mod health;
 mod statement;
 mod transaction;
 
-use std::{
-    sync::{Arc, Mutex, PoisonError},
-    time::Instant,
-};
+use std::sync::Arc;
 
 use deadpool::managed::{Pool, QueueMode};
 use sqlx::postgres::PgConnectOptions;
@@ -19,6 +17,7 @@ use super::DatabaseSettings;
 use crate::bindings::tally::sql::database::{Answer, Error, Isolation, Value};
 use connector::{Checkout, Connector};
 use failure::Phase;
+use health::Health;
 use statement::Limits;
 
 /// Prepared statements that one connection keeps; beyond it the one that was used least recently is
@@ -111,24 +110,5 @@ impl Connections {
 
     async fn check_out(&self) -> Result<Checkout, Error> {
         Checkout::new(&self.pool).await
-    }
-}
-
-/// What is known of the way to the database. Shared by all threads.
-#[derive(Default)]
-struct Health {
-    broke_last: Mutex<Option<Instant>>,
-}
-
-impl Health {
-    /// A connection broke. Others that were opened before may be dead too, without knowing it.
-    fn broke(&self) {
-        *self.broke_last.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
-    }
-
-    /// Whether a connection broke since `then`.
-    fn broke_since(&self, then: Instant) -> bool {
-        let broke_last = *self.broke_last.lock().unwrap_or_else(PoisonError::into_inner);
-        broke_last.is_some_and(|broke| then <= broke)
     }
 }

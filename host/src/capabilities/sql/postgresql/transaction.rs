@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use super::{
-    Health,
     connector::Checkout,
     failure::Phase,
+    health::Health,
     statement::{self, Limits},
 };
 use crate::bindings::tally::sql::database::{Answer, Error, Fault, Isolation, Value};

@@ -1,0 +1,227 @@
+//! The PostgreSQL that `compose/with-postgresql` starts, and others of a test's own.
+
+use std::{
+    collections::HashMap,
+    env,
+    io::{BufRead, BufReader, Write},
+    path::Path,
+    process::{Child, Command, Stdio},
+    sync::atomic::{AtomicU32, Ordering},
+    time::{Duration, Instant},
+};
+
+use super::{Sandbox, Tally, ask};
+
+/// How long something may take that is only a matter of time.
+const SETTLE_TIME_MAX: Duration = Duration::from_secs(30);
+
+/// The variables by which a server is found, and by which its own programs find it.
+const VARIABLES: [&str; 9] = [
+    "DB_HOST",
+    "DB_PORT",
+    "POSTGRES_USER",
+    "POSTGRES_PASSWORD",
+    "PGHOST",
+    "PGPORT",
+    "PGUSER",
+    "PGPASSWORD",
+    "PATH",
+];
+
+/// A database of one test's own, on a server that others may use too. Dropped at the end.
+pub struct Database {
+    name: String,
+    variables: HashMap<String, String>,
+}
+
+impl Database {
+    /// On the server that the environment names. It is not there until somebody creates it.
+    pub fn new() -> Self {
+        Self::on(
+            VARIABLES
+                .into_iter()
+                .filter_map(|name| Some((name.into(), env::var(name).ok()?)))
+                .collect(),
+        )
+    }
+
+    fn on(variables: HashMap<String, String>) -> Self {
+        static DATABASES: AtomicU32 = AtomicU32::new(0);
+        assert!(
+            variables.contains_key("DB_PORT"),
+            "this test needs PostgreSQL: run it by compose/with-postgresql cargo test"
+        );
+        let number = DATABASES.fetch_add(1, Ordering::Relaxed);
+        Self { name: format!("test_{}_{number}", std::process::id()), variables }
+    }
+
+    /// Starts a host on this database and waits until it is ready.
+    pub fn start(&self, sandbox: &Sandbox, args: &[&str]) -> Tally {
+        let tally = self.start_unready(sandbox, args);
+        wait_until("the host is ready", || ask(tally.address(), "GET /readyz").status == 200);
+        tally
+    }
+
+    /// Starts a host on this database.
+    pub fn start_unready(&self, sandbox: &Sandbox, args: &[&str]) -> Tally {
+        let mut command = sandbox.command(args);
+        command.envs(&self.variables).env("POSTGRES_DB", &self.name);
+        sandbox.start_command(command)
+    }
+
+    /// The flags by which it is found.
+    pub fn flags(&self) -> Vec<String> {
+        let flags = [
+            ("--db-host", "DB_HOST"),
+            ("--db-port", "DB_PORT"),
+            ("--postgres-user", "POSTGRES_USER"),
+            ("--postgres-password", "POSTGRES_PASSWORD"),
+        ];
+        let mut flags: Vec<_> = flags
+            .iter()
+            .map(|(flag, variable)| format!("{flag}={}", self.variables[*variable]))
+            .collect();
+        flags.push(format!("--postgres-db={}", self.name));
+        flags
+    }
+
+    /// Runs statements in psql, one transaction each, and returns what they print.
+    pub fn psql(&self, statements: &str) -> String {
+        let output = self.psql_in(&self.name).args(["--command", statements]).output().unwrap();
+        assert!(output.status.success(), "{statements}: {output:?}");
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    }
+
+    /// A psql that reads statements from its standard input.
+    pub fn shell(&self) -> Command {
+        self.psql_in(&self.name)
+    }
+
+    /// Locks the row of the default counter.
+    pub fn hold_row(&self) -> RowHeld {
+        let mut shell = self.shell().stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+        let statements = b"BEGIN; SELECT * FROM user_counter WHERE user_id = 'count' FOR UPDATE;\n";
+        shell.stdin.as_mut().unwrap().write_all(statements).unwrap();
+        wait_until("the shell has the row's lock", || {
+            "1" == self.psql(
+                "SELECT count(*) FROM pg_stat_activity \
+                 WHERE datname = current_database() AND state = 'idle in transaction' \
+                 AND query LIKE 'SELECT%'",
+            )
+        });
+        RowHeld(shell)
+    }
+
+    /// Makes the database, for tests that do so before any host does.
+    pub fn create(&self) {
+        self.maintain(&format!("CREATE DATABASE {}", self.name));
+    }
+
+    fn maintain(&self, statement: &str) {
+        let output = self.psql_in("postgres").args(["--command", statement]).output().unwrap();
+        assert!(output.status.success(), "{statement}: {output:?}");
+    }
+
+    fn psql_in(&self, database: &str) -> Command {
+        let mut psql = Command::new("psql");
+        psql.envs(&self.variables).args([
+            "--no-psqlrc",
+            "--quiet",
+            "--tuples-only",
+            "--no-align",
+            "--set",
+            "ON_ERROR_STOP=1",
+            "--dbname",
+            database,
+        ]);
+        psql
+    }
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        // A test that failed should say its own reason; and a cluster may be gone.
+        let statement = format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name);
+        let _ = self.psql_in("postgres").args(["--command", &statement]).output();
+    }
+}
+
+/// A shell that has locked a row, until it is dropped.
+pub struct RowHeld(Child);
+
+impl Drop for RowHeld {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A server of one test's own, which it can stop and start.
+pub struct Cluster {
+    /// The script that started it; it ends the server when its standard input is closed.
+    script: Child,
+    variables: HashMap<String, String>,
+}
+
+impl Cluster {
+    pub fn start_new() -> Self {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../compose/with-postgresql");
+        let mut script = Command::new(script)
+            .args(["sh", "-c", "env; echo; cat"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(script.stdout.take().unwrap()).lines();
+        let variables: HashMap<_, _> = lines
+            .map(Result::unwrap)
+            .take_while(|line| !line.is_empty())
+            .filter_map(|line| {
+                let (name, value) = line.split_once('=')?;
+                let wanted = name == "POSTGRESQL_CTL" || VARIABLES.contains(&name);
+                wanted.then(|| (name.to_owned(), value.to_owned()))
+            })
+            .collect();
+        assert!(
+            variables.contains_key("POSTGRESQL_CTL"),
+            "compose/with-postgresql did not start a server"
+        );
+        Self { script, variables }
+    }
+
+    /// A database on this server.
+    pub fn database(&self) -> Database {
+        Database::on(self.variables.clone())
+    }
+
+    /// Stops the server as a crash does.
+    pub fn stop(&self) {
+        self.control(&["stop", "-m", "immediate"]);
+    }
+
+    /// Starts the server again; it accepts connections when this returns.
+    pub fn start(&self) {
+        self.control(&["start"]);
+    }
+
+    fn control(&self, args: &[&str]) {
+        let status = Command::new(&self.variables["POSTGRESQL_CTL"]).args(args).status().unwrap();
+        assert!(status.success(), "{args:?}");
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        drop(self.script.stdin.take());
+        let _ = self.script.wait();
+    }
+}
+
+/// Waits for something that is only a matter of time.
+pub fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + SETTLE_TIME_MAX;
+    while !holds() {
+        assert!(Instant::now() < deadline, "not within {SETTLE_TIME_MAX:?}: {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 
-use clap::builder::FalseyValueParser;
+use clap::builder::{BoolishValueParser, FalseyValueParser};
 use clap::{Parser, ValueEnum, value_parser};
 use tally_host::config::PluginSettings;
 use tally_host::plugin::limits::PluginLimits;
@@ -44,7 +44,7 @@ pub struct Cli {
     pub method: Option<Method>,
 
     /// Whether a method that can conflict tries again: serializable_update and optimistic_concurrency_control
-    #[arg(long, env = "DO_RETRIES", value_name = "true|false", default_value_t = true, action = clap::ArgAction::Set)]
+    #[arg(long, env = "DO_RETRIES", value_name = "true|false", default_value_t = true, action = clap::ArgAction::Set, value_parser = BoolishValueParser::new())]
     pub do_retries: bool,
 
     /// Host name or address of the server

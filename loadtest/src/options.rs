@@ -105,21 +105,43 @@ fn check(cli: Cli, matches: &ArgMatches) -> Result<Options, String> {
     })
 }
 
+fn choose_target(cli: Cli, matches: &ArgMatches) -> Result<TargetOptions, String> {
+    match cli.counter_type {
+        CounterType::Postgresql => choose_method(cli, matches),
+        CounterType::Web if typed(matches, "method") => {
+            Err("--method says how to count in a database, so it needs --counter-type postgresql"
+                .to_owned())
+        }
+        CounterType::Web => choose_plugin_or_server(cli, matches),
+    }
+}
+
+/// The plugin of a method, with what the flags say of its retries.
+fn choose_method(cli: Cli, matches: &ArgMatches) -> Result<TargetOptions, String> {
+    if let Some(flag) =
+        ["plugin", "counter_host", "counter_port"].into_iter().find(|it| typed(matches, it))
+    {
+        let flag = flag.replace('_', "-");
+        return Err(format!(
+            "--counter-type postgresql drives the plugin of a --method without a server, so --{flag} cannot go with it"
+        ));
+    }
+    let method = cli.method.unwrap_or(Method::InplaceUpdate).to_possible_value();
+    let method = method.expect("no method is hidden").get_name().replace('_', "-");
+    let plugin = format!("postgresql-{method}");
+    let mut settings = cli.plugins;
+    settings.plugin_config.push(PluginSetting {
+        plugin: plugin.clone(),
+        key: "do-retries".to_owned(),
+        value: cli.do_retries.to_string(),
+    });
+    settings.plugin = Some(plugin);
+    Ok(TargetOptions::Plugin(Box::new(PluginOptions { settings, limits: cli.plugin_limits })))
+}
+
 /// A plugin, or a server. Two flags that contradict each other are refused, but a flag simply wins over a variable:
 /// COUNTER_HOST and PLUGIN may well be set for other programs.
-fn choose_target(cli: Cli, matches: &ArgMatches) -> Result<TargetOptions, String> {
-    if cli.counter_type == CounterType::Postgresql {
-        if typed(matches, "plugin") {
-            return Err("--counter-type postgresql and --method choose the plugin, so --plugin cannot go with them".to_owned());
-        }
-        return Ok(TargetOptions::Plugin(Box::new(postgresql(cli))));
-    }
-    if typed(matches, "method") {
-        return Err(
-            "--method says how to count on a database, so it needs --counter-type postgresql"
-                .to_owned(),
-        );
-    }
+fn choose_plugin_or_server(cli: Cli, matches: &ArgMatches) -> Result<TargetOptions, String> {
     let web_flag = WEB_FLAGS.into_iter().find(|it| typed(matches, it));
     if let Some(plugin) = unless_unset(cli.plugins.plugin.clone(), "plugin", matches) {
         match web_flag {
@@ -146,22 +168,6 @@ fn choose_target(cli: Cli, matches: &ArgMatches) -> Result<TargetOptions, String
         ));
     }
     Ok(TargetOptions::Web { host, port: cli.counter_port })
-}
-
-/// The plugin of a method, with what the flags say of its retries.
-fn postgresql(cli: Cli) -> PluginOptions {
-    let method = cli.method.unwrap_or(Method::InplaceUpdate);
-    let name =
-        method.to_possible_value().expect("no method is hidden").get_name().replace('_', "-");
-    let plugin = format!("postgresql-{name}");
-    let mut settings = cli.plugins;
-    settings.plugin_config.push(PluginSetting {
-        plugin: plugin.clone(),
-        key: "do-retries".to_owned(),
-        value: cli.do_retries.to_string(),
-    });
-    settings.plugin = Some(plugin);
-    PluginOptions { settings, limits: cli.plugin_limits }
 }
 
 fn typed(matches: &ArgMatches, name: &str) -> bool {

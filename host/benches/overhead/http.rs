@@ -44,7 +44,7 @@ pub fn run(config: &Config) {
 fn compare(config: &Config, workers: usize) {
     let catalog = Catalog::new(None).expect("the bundled plugins are known");
     let known = catalog.find("shared-memory-atomic").expect("it is bundled");
-    let loader = serve::loader(&config.plugins, &config.plugin_limits, "region".into())
+    let loader = serve::loader(&config.plugins, &config.plugin_limits, "region".into(), workers)
         .expect("the engine can be made");
     let plugin = loader.load(&known).expect("a bundled plugin loads");
     let native = Native::default();

@@ -4,6 +4,7 @@
 
 mod calls;
 mod http;
+#[path = "../shared/statistics.rs"]
 mod statistics;
 
 use std::{ffi::OsString, path::Path};

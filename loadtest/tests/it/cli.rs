@@ -134,6 +134,17 @@ fn bad_usage_is_refused_with_a_sentence_before_any_traffic() {
             "--counter-host cannot go with it",
         ),
         (&["--plugin", "disk-flock", "--counter-port", "1"], "--counter-port cannot go with it"),
+        (&["--method", "lost_update"], "--counter-type postgresql"),
+        (
+            &["--counter-type", "postgresql", "--method", "lost-update"],
+            "possible values: lost_update",
+        ),
+        (&["--counter-type", "postgresql", "--plugin", "x"], "--plugin cannot go with it"),
+        (
+            &["--counter-type", "postgresql", "--counter-port", "1"],
+            "--counter-port cannot go with it",
+        ),
+        (&["--counter-type", "postgresql", "--do-retries", "perhaps"], "--do-retries"),
         (&["--no-such-flag"], "--no-such-flag"),
         (
             &["--json", "/no/such/directory/result.json"],
@@ -169,6 +180,8 @@ fn the_help_names_every_flag_with_its_variable_and_exits_0() {
     let help = text(&output.stdout);
     let flags = [
         "counter-type",
+        "method",
+        "do-retries",
         "n-clients",
         "n-calls-per-client",
         "counter-host",
@@ -209,6 +222,66 @@ fn an_interrupt_ends_the_run_early_and_what_was_done_is_judged() {
     assert!(stdout.contains("Note:                        interrupted: "), "{stdout}");
     assert!(stdout.contains("Verdict:                     counts right"), "{stdout}");
     assert_eq!(output.status.code(), Some(0));
+}
+
+#[test]
+fn each_method_of_counting_in_a_database_is_driven_and_judged() {
+    let server: Vec<(String, String)> =
+        ["DB_HOST", "DB_PORT", "POSTGRES_USER", "POSTGRES_PASSWORD"]
+            .into_iter()
+            .filter_map(|name| Some((name.to_owned(), std::env::var(name).ok()?)))
+            .collect();
+    assert_eq!(
+        server.len(),
+        4,
+        "this test needs PostgreSQL: run it by compose/with-postgresql cargo test"
+    );
+    let database = format!("loadtest_{}", std::process::id());
+    let drive = |more: &[&str]| {
+        let mut env: Vec<_> =
+            server.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        env.push(("POSTGRES_DB", &database));
+        let fixed = [
+            "--counter-type",
+            "postgresql",
+            "--n-clients",
+            "8",
+            "--n-calls-per-client",
+            "50",
+            "--compile-cache",
+            env!("CARGO_TARGET_TMPDIR"),
+            "--db-checkout-wait-max",
+            "20000",
+        ];
+        loadtest(&[&fixed, more].concat(), &env)
+    };
+    for (args, status, expected) in [
+        (&[][..], 0, "counts right"),
+        (&["--method", "inplace_update"], 0, "Failed:                      0\n"),
+        (&["--method", "row_level_locking"], 0, "Failed:                      0\n"),
+        (&["--method", "optimistic_concurrency_control"], 0, "Failed:                      0\n"),
+        (
+            &["--method", "serializable_update", "--do-retries", "true"],
+            0,
+            "Failed:                      0\n",
+        ),
+        // As Python writes it.
+        (
+            &["--method", "serializable_update", "--do-retries", "False"],
+            0,
+            "until the retry budget was used up",
+        ),
+        (&["--method", "lost_update"], 1, " lost"),
+        (&["--db-port", "1"], 3, "Connection refused"),
+    ] {
+        let output = drive(args);
+        let text = text(&output.stdout) + &text(&output.stderr);
+        assert_eq!(output.status.code(), Some(status), "{args:?}\n{text}");
+        assert!(text.contains(expected), "{args:?}\n{text}");
+    }
+    let mut psql = Command::new("psql");
+    psql.args(["--dbname", "postgres", "--command", &format!("DROP DATABASE {database}")]);
+    assert!(psql.output().expect("psql").status.success());
 }
 
 #[test]

@@ -1,8 +1,12 @@
 //! Against the PostgreSQL that `compose/with-postgresql` starts.
 
-use std::env;
+use std::{
+    env,
+    time::{Duration, Instant},
+};
 
 use clap::Parser;
+use tokio::net::TcpListener;
 
 use super::{
     DatabaseSettings,
@@ -218,7 +222,7 @@ async fn idle_connections_that_died_are_replaced_before_anything_is_sent_on_them
          WHERE datname = 'died' AND pid <> pg_backend_pid()";
     assert_eq!(number(&other, others).await, 1);
     // Longer than connections are trusted.
-    tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    tokio::time::sleep(Duration::from_millis(50)).await;
     let mut open = Vec::new();
     for _ in 0..3 {
         open.push(connections.begin(Isolation::ReadCommitted).await.expect("a live connection"));
@@ -230,6 +234,63 @@ async fn a_statement_that_takes_too_long_is_ended_and_changes_nothing() {
     let connections = connections_with("slow", |settings| settings.db_statement_time_max = 100);
     let slow = execute(&connections, "SELECT 1 FROM pg_sleep(20)").await.unwrap_err();
     assert_eq!((slow.fault, slow.sqlstate.as_deref()), (Fault::Unavailable, Some("57014")));
+}
+
+#[tokio::test]
+async fn a_statement_that_fails_only_when_it_is_committed_has_failed() {
+    let connections = connections("deferred");
+    execute(&connections, "DROP TABLE IF EXISTS t").await.unwrap();
+    let deferred = "CREATE TABLE t (n bigint UNIQUE DEFERRABLE INITIALLY DEFERRED)";
+    execute(&connections, deferred).await.unwrap();
+    execute(&connections, "INSERT INTO t VALUES (1)").await.unwrap();
+    // The database answers the statement itself with success, and then does not commit.
+    let second = execute(&connections, "INSERT INTO t VALUES (1)").await;
+    assert_eq!(fault(second), Fault::Refused);
+    assert_eq!(number(&connections, "SELECT count(*) FROM t").await, 1);
+}
+
+#[tokio::test]
+async fn the_server_ends_a_transaction_in_which_nothing_happens() {
+    // Makes the database, which may take longer.
+    assert_eq!(number(&connections("idle"), "SELECT 1").await, 1);
+    let connections = connections_with("idle", |settings| settings.db_statement_time_max = 100);
+    let mut transaction = connections.begin(Isolation::ReadCommitted).await.unwrap();
+    transaction.execute("SELECT 1".into(), Vec::new()).await.unwrap();
+    let ended = "SELECT count(*) FROM pg_stat_activity \
+         WHERE datname = 'idle' AND state = 'idle in transaction'";
+    let observer = self::connections("idle");
+    while number(&observer, ended).await != 0 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let next = transaction.execute("SELECT 1".into(), Vec::new()).await;
+    assert_eq!(fault(next), Fault::Unavailable);
+}
+
+#[tokio::test]
+async fn a_server_that_refuses_is_not_asked_by_every_caller() {
+    let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = server.local_addr().unwrap().port();
+    let connections = connections_with("unused", |settings| settings.db_port = port);
+    let refuse = async {
+        let mut attempts = 0;
+        loop {
+            drop(server.accept().await.unwrap());
+            attempts += 1;
+            // As many as there can be if each pause was kept.
+            assert!(attempts <= 3, "{attempts} attempts");
+        }
+    };
+    let ask = async {
+        let began = Instant::now();
+        while began.elapsed() < Duration::from_millis(200) {
+            assert_eq!(fault(execute(&connections, "SELECT 1").await), Fault::Unavailable);
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::select! {
+        () = refuse => unreachable!("it never ends"),
+        () = ask => {}
+    }
 }
 
 #[tokio::test]

@@ -169,6 +169,38 @@ fn an_increment_that_is_cut_is_unknown_only_where_it_may_have_been_committed() {
 }
 
 #[test]
+fn connections_are_encrypted_as_asked_and_a_stranger_is_not_trusted() {
+    let cluster = Cluster::start_new();
+    let database = cluster.database();
+    database.create();
+    let start = |more: &[&str]| {
+        let sandbox = Sandbox::new();
+        let tally = database.start_unready(&sandbox, &[&["--plugin", INPLACE], more].concat());
+        let ready = ask(tally.address(), "GET /readyz");
+        let encrypted = database.psql(
+            "SELECT DISTINCT ssl FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) \
+             WHERE application_name = 'tally'",
+        );
+        (ready.status, encrypted, ready.body)
+    };
+    let (status, _, why) = start(&["--db-tls", "require"]);
+    assert!(status == 503 && why.contains("TLS"), "{why}");
+    let (status, encrypted, why) = start(&["--db-tls", "prefer"]);
+    assert_eq!((status, encrypted.as_str()), (200, "f"), "{why}");
+
+    let certificate = cluster.enable_tls(&database);
+    for (tls, encrypted) in [("disable", "f"), ("prefer", "t"), ("require", "t")] {
+        let (status, found, why) = start(&["--db-tls", tls]);
+        assert_eq!((status, found.as_str()), (200, encrypted), "{tls}: {why}");
+    }
+    let (status, _, why) = start(&["--db-tls", "verify-full"]);
+    assert!(status == 503 && why.contains("certificate"), "{why}");
+    let trusting = ["--db-tls", "verify-full", "--db-tls-root-cert", &certificate];
+    let (status, encrypted, why) = start(&trusting);
+    assert_eq!((status, encrypted.as_str()), (200, "t"), "{why}");
+}
+
+#[test]
 fn a_wrong_password_is_said_and_never_shown() {
     let database = Database::new();
     let sandbox = Sandbox::new();

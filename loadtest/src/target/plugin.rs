@@ -57,7 +57,7 @@ impl PluginTarget {
             settings.shared_memory_dir = directory.path().to_path_buf();
             scratch.push(directory);
         }
-        // Each client calls on a thread of its own, and on a connection of its own.
+        // Each client has a pool of its own, and so a connection of its own.
         settings.database.db_connections_max = 1;
         let loader = serve::loader(&settings, limits, "region".to_owned(), 1)?;
         let plugin = loader.load(&known)?;

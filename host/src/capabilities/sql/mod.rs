@@ -9,7 +9,7 @@ mod tests;
 use wasmtime::component::{HasData, Linker, ResourceTable};
 
 pub use postgresql::{Connections, Database, Transaction};
-pub use settings::DatabaseSettings;
+pub use settings::{DatabaseSettings, Tls};
 
 /// What one plugin instance needs of this capability.
 pub struct SqlCtx {

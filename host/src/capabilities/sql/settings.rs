@@ -1,8 +1,8 @@
 //! Which database is lent, and within which limits.
 
-use std::{convert::Infallible, fmt, time::Duration};
+use std::{convert::Infallible, fmt, path::PathBuf, time::Duration};
 
-use clap::{Args, builder::NonEmptyStringValueParser, value_parser};
+use clap::{Args, ValueEnum, builder::NonEmptyStringValueParser, value_parser};
 
 /// The PostgreSQL database, and the limits on its use.
 #[derive(Args, Clone, Debug, PartialEq, Eq)]
@@ -29,6 +29,15 @@ pub struct DatabaseSettings {
     #[arg(long, env, global = true, value_name = "PASSWORD", default_value = "postgres", hide_env_values = true, value_parser = Secret::parse)]
     pub postgres_password: Secret,
 
+    /// Encryption of the connections.
+    #[arg(long, env, global = true, value_name = "MODE", value_enum, default_value_t = Tls::Prefer)]
+    pub db_tls: Tls,
+
+    /// File with the certificates (PEM) of the authorities that --db-tls verify-full trusts
+    /// [default: the system's].
+    #[arg(long, env, global = true, value_name = "FILE")]
+    pub db_tls_root_cert: Option<PathBuf>,
+
     /// Connections to the database that the host opens (1 to 10000), spread evenly over the workers,
     /// at least one each.
     #[arg(long, env, global = true, value_name = "COUNT", default_value_t = 64, value_parser = value_parser!(u32).range(1..=10_000))]
@@ -53,6 +62,19 @@ impl DatabaseSettings {
     pub fn statement_time(&self) -> Duration {
         Duration::from_millis(self.db_statement_time_max.into())
     }
+}
+
+/// When connections are encrypted, and what is checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Tls {
+    /// Never
+    Disable,
+    /// If the server offers it; who the server is is not checked
+    Prefer,
+    /// Always; who the server is is not checked
+    Require,
+    /// Always, and the server's certificate must be valid for --db-host
+    VerifyFull,
 }
 
 /// A text that is never shown.

@@ -204,6 +204,20 @@ impl Cluster {
         self.control(&["start"]);
     }
 
+    /// Makes the server offer TLS with a certificate for its address, and returns the path of that certificate.
+    pub fn enable_tls(&self, database: &Database) -> String {
+        // The server makes the files itself, since they must belong to its user.
+        database.psql(
+            "COPY (SELECT 1) TO PROGRAM 'openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=test \
+             -addext basicConstraints=critical,CA:FALSE -addext subjectAltName=IP:127.0.0.1 -keyout server.key -out server.crt 2>/dev/null'",
+        );
+        database.psql("ALTER SYSTEM SET ssl = on");
+        let directory = database.psql("SHOW data_directory");
+        self.stop();
+        self.start();
+        format!("{directory}/server.crt")
+    }
+
     fn control(&self, args: &[&str]) {
         let status = Command::new(&self.variables["POSTGRESQL_CTL"]).args(args).status().unwrap();
         assert!(status.success(), "{args:?}");

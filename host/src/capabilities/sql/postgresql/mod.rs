@@ -9,11 +9,11 @@ mod transaction;
 use std::sync::Arc;
 
 use deadpool::managed::{Pool, QueueMode};
-use sqlx::postgres::PgConnectOptions;
+use sqlx::postgres::{PgConnectOptions, PgSslMode};
 
 pub use transaction::Transaction;
 
-use super::DatabaseSettings;
+use super::{DatabaseSettings, Tls};
 use crate::bindings::tally::sql::database::{Answer, Error, Isolation, Value};
 use connector::{Checkout, Connector};
 use failure::Phase;
@@ -36,19 +36,26 @@ impl Database {
     /// The database of `settings`, for a host that serves with `threads` threads.
     pub fn new(settings: &DatabaseSettings, threads: usize) -> Self {
         let statement_time = settings.db_statement_time_max.to_string();
-        let options = PgConnectOptions::new_without_pgpass()
+        let mut options = PgConnectOptions::new_without_pgpass()
             .host(&settings.db_host)
             .port(settings.db_port)
             .database(&settings.postgres_db)
             .username(&settings.postgres_user)
             .password(settings.postgres_password.reveal())
             .application_name("tally")
+            .ssl_mode(ssl_mode(settings.db_tls))
             .statement_cache_capacity(PREPARED_STATEMENTS_MAX)
             // The server's own bounds hold even when this process is suspended.
             .options([
                 ("statement_timeout", &statement_time),
                 ("idle_in_transaction_session_timeout", &statement_time),
             ]);
+        // An empty variable counts as unset, as compose files write it.
+        if let Some(file) =
+            settings.db_tls_root_cert.as_ref().filter(|file| !file.as_os_str().is_empty())
+        {
+            options = options.ssl_root_cert(file);
+        }
         let connections_per_thread = (settings.db_connections_max as usize / threads.max(1)).max(1);
         Self { settings: settings.clone(), options, connections_per_thread, health: Arc::default() }
     }
@@ -64,6 +71,15 @@ impl Database {
             .expect("a pool without time-outs of its own needs no runtime");
         let limits = Limits { time_max: self.settings.statement_time() };
         Connections { pool, limits, health: self.health.clone() }
+    }
+}
+
+fn ssl_mode(tls: Tls) -> PgSslMode {
+    match tls {
+        Tls::Disable => PgSslMode::Disable,
+        Tls::Prefer => PgSslMode::Prefer,
+        Tls::Require => PgSslMode::Require,
+        Tls::VerifyFull => PgSslMode::VerifyFull,
     }
 }
 

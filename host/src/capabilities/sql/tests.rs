@@ -101,6 +101,43 @@ async fn what_is_too_large_is_refused_before_it_is_sent() {
 }
 
 #[tokio::test]
+async fn transactions_and_connections_are_not_for_statements_to_change() {
+    let connections = connections_with("reserved", |settings| settings.db_connections_max = 1);
+    for statement in [
+        "BEGIN",
+        " \n\tbegin",
+        ";BEGIN",
+        "/* */ BEGIN",
+        "-- \nBEGIN",
+        "START TRANSACTION",
+        "COMMIT",
+        "END",
+        "rollback",
+        "ABORT",
+        "SAVEPOINT s",
+        "RELEASE s",
+        "PREPARE TRANSACTION 'a'",
+        "SET statement_timeout = 0",
+        "RESET ALL",
+        "DISCARD ALL",
+        "DEALLOCATE ALL",
+        "LISTEN a",
+        "UNLISTEN a",
+        "DECLARE c CURSOR WITH HOLD FOR SELECT 1",
+        "",
+    ] {
+        assert_eq!(fault(execute(&connections, statement).await), Fault::Refused, "{statement:?}");
+        let mut transaction = connections.begin(Isolation::ReadCommitted).await.unwrap();
+        let inside = transaction.execute(statement.into(), Vec::new()).await;
+        assert_eq!(fault(inside), Fault::Refused, "{statement:?}");
+        transaction.roll_back().await;
+    }
+    // Several at once are refused by the database.
+    assert_eq!(fault(execute(&connections, "SELECT 1; BEGIN").await), Fault::Refused);
+    assert_eq!(number(&connections, "SELECT count(*) FROM pg_stat_activity WHERE state LIKE 'idle in%' AND datname = 'reserved'").await, 0);
+}
+
+#[tokio::test]
 async fn an_answer_that_is_too_large_is_cut_off_and_costs_the_connection_only() {
     let connections = connections_with("large_answers", |settings| settings.db_connections_max = 1);
     for (statement, rows) in [

@@ -43,6 +43,7 @@ pub struct Connector {
 pub struct Connected {
     connection: PgConnection,
     used_last: Instant,
+    health: Arc<Health>,
 }
 
 impl Connector {
@@ -111,7 +112,8 @@ impl Manager for Connector {
         match self.connect().await {
             Ok(connection) => {
                 self.health.accepted();
-                Ok(Connected { connection, used_last: Instant::now() })
+                let health = self.health.clone();
+                Ok(Connected { connection, used_last: Instant::now(), health })
             }
             Err(error) => {
                 let why = match error {
@@ -163,13 +165,8 @@ impl Checkout {
 
     /// Passes on how the last statement on this connection went, and makes the connection idle if it can still be
     /// used.
-    pub fn settle<T>(
-        mut self,
-        outcome: Result<T, Failure>,
-        phase: Phase,
-        health: &Health,
-    ) -> Result<T, Error> {
-        let outcome = outcome.map_err(|failure| self.judge(failure, phase, health));
+    pub fn settle<T>(mut self, outcome: Result<T, Failure>, phase: Phase) -> Result<T, Error> {
+        let outcome = outcome.map_err(|failure| self.judge(failure, phase));
         if let Some(mut object) = self.0.take() {
             object.used_last = Instant::now();
         }
@@ -177,9 +174,9 @@ impl Checkout {
     }
 
     /// What a failure means; a broken connection is closed.
-    pub fn judge(&mut self, failure: Failure, phase: Phase, health: &Health) -> Error {
+    pub fn judge(&mut self, failure: Failure, phase: Phase) -> Error {
         if failure.broke_the_connection() {
-            health.broke();
+            self.connected().health.broke();
             self.close();
         } else if failure.outdated_the_connection() {
             self.close();

@@ -6,7 +6,7 @@ mod health;
 mod statement;
 mod transaction;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use deadpool::managed::{Pool, QueueMode};
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
@@ -18,7 +18,6 @@ use crate::bindings::tally::sql::database::{Answer, Error, Isolation, Value};
 use connector::{Checkout, Connector};
 use failure::Phase;
 use health::Health;
-use statement::Limits;
 
 /// Prepared statements that one connection keeps; beyond it the one that was used least recently is
 /// forgotten.
@@ -69,8 +68,7 @@ impl Database {
             .queue_mode(QueueMode::Lifo)
             .build()
             .expect("a pool without time-outs of its own needs no runtime");
-        let limits = Limits { time_max: self.settings.statement_time() };
-        Connections { pool, limits, health: self.health.clone() }
+        Connections { pool, statement_time_max: self.settings.statement_time() }
     }
 }
 
@@ -87,8 +85,7 @@ fn ssl_mode(tls: Tls) -> PgSslMode {
 #[derive(Clone)]
 pub struct Connections {
     pool: Pool<Connector>,
-    limits: Limits,
-    health: Arc<Health>,
+    statement_time_max: Duration,
 }
 
 impl Connections {
@@ -103,9 +100,10 @@ impl Connections {
         parameters: Vec<Value>,
     ) -> Result<Answer, Error> {
         statement::check(&statement, &parameters)?;
-        let mut checkout = self.check_out().await?;
-        let answer = statement::run(&mut checkout, statement, parameters, &self.limits).await;
-        checkout.settle(answer, Phase::OwnTransaction, &self.health)
+        let mut checkout = Checkout::new(&self.pool).await?;
+        let time_max = self.statement_time_max;
+        let answer = statement::run(&mut checkout, statement, parameters, time_max).await;
+        checkout.settle(answer, Phase::OwnTransaction)
     }
 
     /// Begins a transaction.
@@ -114,17 +112,13 @@ impl Connections {
     ///
     /// `unavailable`.
     pub async fn begin(&self, isolation: Isolation) -> Result<Transaction, Error> {
-        let checkout = self.check_out().await?;
-        Transaction::begin(checkout, isolation, self.limits.clone(), self.health.clone()).await
+        let checkout = Checkout::new(&self.pool).await?;
+        Transaction::begin(checkout, isolation, self.statement_time_max).await
     }
 
     /// How many there can be.
     #[cfg(test)]
     pub fn max(&self) -> usize {
         self.pool.status().max_size
-    }
-
-    async fn check_out(&self) -> Result<Checkout, Error> {
-        Checkout::new(&self.pool).await
     }
 }

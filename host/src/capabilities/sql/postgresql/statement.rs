@@ -24,18 +24,41 @@ const TEXT_BYTES_MAX: usize = 64 * 1024;
 /// How much longer than the server this process waits for the server's answer that the time is up.
 const TIME_UP_WAIT: Duration = Duration::from_millis(250);
 
-/// The bounds that are settings.
-#[derive(Clone)]
-pub struct Limits {
-    /// How long a statement may take.
-    pub time_max: Duration,
-}
+/// First words of statements that begin or end transactions, which is for the host to do, or that change what the
+/// connection is for whoever uses it next. <https://www.postgresql.org/docs/current/sql-commands.html>
+const RESERVED_WORDS: [&str; 16] = [
+    "ABORT",
+    "BEGIN",
+    "COMMIT",
+    "DEALLOCATE",
+    "DECLARE",
+    "DISCARD",
+    "END",
+    "LISTEN",
+    "PREPARE",
+    "RELEASE",
+    "RESET",
+    "ROLLBACK",
+    "SAVEPOINT",
+    "SET",
+    "START",
+    "UNLISTEN",
+];
 
-/// Refuses what is too large, before anything is sent.
+/// Refuses what is too large, and what is the host's business, before anything is sent.
 pub fn check(statement: &str, parameters: &[Value]) -> Result<(), Error> {
     let refused = |message: String| Err(Error { fault: Fault::Refused, sqlstate: None, message });
     if STATEMENT_BYTES_MAX < statement.len() {
         return refused(format!("a statement has at most {STATEMENT_BYTES_MAX} bytes"));
+    }
+    match first_word(statement) {
+        "" => return refused("a statement begins with its first word".into()),
+        word if RESERVED_WORDS.iter().any(|reserved| reserved.eq_ignore_ascii_case(word)) => {
+            return refused(format!(
+                "a plugin can't run {word}: transactions and connections are the host's"
+            ));
+        }
+        _ => {}
     }
     if PARAMETERS_MAX < parameters.len() {
         return refused(format!("a statement has at most {PARAMETERS_MAX} parameters"));
@@ -47,17 +70,24 @@ pub fn check(statement: &str, parameters: &[Value]) -> Result<(), Error> {
     Ok(())
 }
 
+/// The letters at the beginning; none where anything else stands there, such as a comment.
+fn first_word(statement: &str) -> &str {
+    let statement = statement.trim_ascii_start();
+    let end = statement.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(statement.len());
+    &statement[..end]
+}
+
 /// Runs a statement that was [checked](check), to the very end of its answer: a statement that commits by itself is
 /// committed only after its rows and its completion were sent.
 pub async fn run(
     checkout: &mut Checkout,
     statement: String,
     parameters: Vec<Value>,
-    limits: &Limits,
+    time_max: Duration,
 ) -> Result<Answer, Failure> {
     let arguments = arguments(parameters)?;
     let query = sqlx::query_with(AssertSqlSafe(statement), arguments);
-    within(limits, async {
+    within(time_max, async {
         let mut parts = checkout.connection().fetch_many(query);
         let mut answer = Answer { rows: Vec::new(), affected: 0 };
         while let Some(part) = parts.try_next().await? {
@@ -80,9 +110,9 @@ pub async fn run(
 pub async fn control(
     checkout: &mut Checkout,
     statement: &'static str,
-    limits: &Limits,
+    time_max: Duration,
 ) -> Result<(), Failure> {
-    within(limits, async {
+    within(time_max, async {
         sqlx::raw_sql(statement).execute(checkout.connection()).await?;
         Ok(())
     })
@@ -91,12 +121,12 @@ pub async fn control(
 
 /// The server enforces the same limit and says so, unless it is out of reach.
 async fn within<T>(
-    limits: &Limits,
+    time_max: Duration,
     step: impl Future<Output = Result<T, Failure>>,
 ) -> Result<T, Failure> {
-    let wait = limits.time_max + TIME_UP_WAIT;
+    let wait = time_max + TIME_UP_WAIT;
     timeout(wait, step).await.unwrap_or_else(|_| {
-        let waited = limits.time_max.as_millis();
+        let waited = time_max.as_millis();
         Err(Failure::broken(format!(
             "the database did not answer within {waited} ms (--db-statement-time-max)"
         )))

@@ -1,21 +1,15 @@
 //! Transactions of several statements.
 
-use std::sync::Arc;
+use std::time::Duration;
 
-use super::{
-    connector::Checkout,
-    failure::Phase,
-    health::Health,
-    statement::{self, Limits},
-};
+use super::{connector::Checkout, failure::Phase, statement};
 use crate::bindings::tally::sql::database::{Answer, Error, Fault, Isolation, Value};
 
 /// An open transaction. Dropping it closes its connection, which makes the database roll it back;
 /// [`Self::roll_back`] does that without giving up the connection.
 pub struct Transaction {
     checkout: Checkout,
-    limits: Limits,
-    health: Arc<Health>,
+    statement_time_max: Duration,
     /// Whether a statement failed, after which PostgreSQL answers COMMIT with success but rolls back.
     failed: bool,
 }
@@ -24,17 +18,16 @@ impl Transaction {
     pub(super) async fn begin(
         mut checkout: Checkout,
         isolation: Isolation,
-        limits: Limits,
-        health: Arc<Health>,
+        statement_time_max: Duration,
     ) -> Result<Self, Error> {
         let statement = match isolation {
             Isolation::ReadCommitted => "BEGIN ISOLATION LEVEL READ COMMITTED",
             Isolation::RepeatableRead => "BEGIN ISOLATION LEVEL REPEATABLE READ",
             Isolation::Serializable => "BEGIN ISOLATION LEVEL SERIALIZABLE",
         };
-        match statement::control(&mut checkout, statement, &limits).await {
-            Ok(()) => Ok(Self { checkout, limits, health, failed: false }),
-            Err(failure) => checkout.settle(Err(failure), Phase::Open, &health),
+        match statement::control(&mut checkout, statement, statement_time_max).await {
+            Ok(()) => Ok(Self { checkout, statement_time_max, failed: false }),
+            Err(failure) => checkout.settle(Err(failure), Phase::Open),
         }
     }
 
@@ -54,12 +47,13 @@ impl Transaction {
         // Set for as long as the outcome is open, so that a call that is cut off counts as failed.
         self.failed = true;
         statement::check(&statement, &parameters)?;
-        match statement::run(&mut self.checkout, statement, parameters, &self.limits).await {
+        let time_max = self.statement_time_max;
+        match statement::run(&mut self.checkout, statement, parameters, time_max).await {
             Ok(answer) => {
                 self.failed = false;
                 Ok(answer)
             }
-            Err(failure) => Err(self.checkout.judge(failure, Phase::Open, &self.health)),
+            Err(failure) => Err(self.checkout.judge(failure, Phase::Open)),
         }
     }
 
@@ -73,8 +67,9 @@ impl Transaction {
             self.roll_back().await;
             return Err(failed_before());
         }
-        let committed = statement::control(&mut self.checkout, "COMMIT", &self.limits).await;
-        self.checkout.settle(committed, Phase::Commit, &self.health)
+        let committed =
+            statement::control(&mut self.checkout, "COMMIT", self.statement_time_max).await;
+        self.checkout.settle(committed, Phase::Commit)
     }
 
     /// Rolls back. Where even that fails, the connection is closed, to the same effect.
@@ -82,8 +77,9 @@ impl Transaction {
         if self.checkout.is_closed() {
             return;
         }
-        let rolled_back = statement::control(&mut self.checkout, "ROLLBACK", &self.limits).await;
-        if let Err(error) = self.checkout.settle(rolled_back, Phase::Open, &self.health) {
+        let rolled_back =
+            statement::control(&mut self.checkout, "ROLLBACK", self.statement_time_max).await;
+        if let Err(error) = self.checkout.settle(rolled_back, Phase::Open) {
             tracing::debug!("a transaction ended with its connection: {}", error.message);
         }
     }

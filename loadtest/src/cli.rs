@@ -43,9 +43,9 @@ pub struct Cli {
     #[arg(long, env = "METHOD", value_enum)]
     pub method: Option<Method>,
 
-    /// Whether a method that can conflict tries again: serializable_update and optimistic_concurrency_control
-    #[arg(long, env = "DO_RETRIES", value_name = "true|false", default_value_t = true, action = clap::ArgAction::Set, value_parser = BoolishValueParser::new())]
-    pub do_retries: bool,
+    /// Whether a method that can conflict tries again: serializable_update and optimistic_concurrency_control [default: true]
+    #[arg(long, env = "DO_RETRIES", value_name = "true|false", value_parser = BoolishValueParser::new())]
+    pub do_retries: Option<bool>,
 
     /// Host name or address of the server
     #[arg(long, env = "COUNTER_HOST", value_name = "HOST", default_value = "localhost")]

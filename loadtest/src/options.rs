@@ -108,11 +108,15 @@ fn check(cli: Cli, matches: &ArgMatches) -> Result<Options, String> {
 fn choose_target(cli: Cli, matches: &ArgMatches) -> Result<TargetOptions, String> {
     match cli.counter_type {
         CounterType::Postgresql => choose_method(cli, matches),
-        CounterType::Web if typed(matches, "method") => {
-            Err("--method says how to count in a database, so it needs --counter-type postgresql"
-                .to_owned())
+        CounterType::Web => {
+            match ["method", "do_retries"].into_iter().find(|it| typed(matches, it)) {
+                Some(flag) => Err(format!(
+                    "--{} says how to count in a database, so it needs --counter-type postgresql",
+                    flag.replace('_', "-")
+                )),
+                None => choose_plugin_or_server(cli, matches),
+            }
         }
-        CounterType::Web => choose_plugin_or_server(cli, matches),
     }
 }
 
@@ -130,11 +134,11 @@ fn choose_method(cli: Cli, matches: &ArgMatches) -> Result<TargetOptions, String
     let method = method.expect("no method is hidden").get_name().replace('_', "-");
     let plugin = format!("postgresql-{method}");
     let mut settings = cli.plugins;
-    settings.plugin_config.push(PluginSetting {
+    settings.plugin_config.extend(cli.do_retries.map(|do_retries| PluginSetting {
         plugin: plugin.clone(),
         key: "do-retries".to_owned(),
-        value: cli.do_retries.to_string(),
-    });
+        value: do_retries.to_string(),
+    }));
     settings.plugin = Some(plugin);
     Ok(TargetOptions::Plugin(Box::new(PluginOptions { settings, limits: cli.plugin_limits })))
 }

@@ -1,6 +1,17 @@
 use crate::support::{Sandbox, guest};
 
 #[test]
+fn the_help_never_shows_a_password() {
+    let sandbox = Sandbox::new();
+    let config = sandbox.path().join("tally.toml");
+    std::fs::write(&config, "postgres-password = \"open sesame\"").unwrap();
+    let mut command = sandbox.command(&["--help", "--config", config.to_str().unwrap()]);
+    let output = command.env("POSTGRES_PASSWORD", "open sesame").output().unwrap();
+    let help = String::from_utf8(output.stdout).unwrap();
+    assert!(help.contains("--postgres-password") && !help.contains("sesame"), "{help}");
+}
+
+#[test]
 fn plugins_lists_what_each_promises_imports_and_was_granted() {
     let sandbox = Sandbox::new();
     let output = sandbox.run(&["plugins"]);

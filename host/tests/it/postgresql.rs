@@ -228,9 +228,12 @@ fn two_connections_serve_many_clients() {
     let tally = database.start(&sandbox, &args);
     let report = load(&tally, 20, 20);
     assert!(report.verdict.right() && report.verdict.acknowledged == 400, "{report}");
-    // And one to watch whether the database answers.
-    let connections = database.psql("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'tally'");
-    assert_eq!(connections, "3");
+    wait_until("there is one more, to watch whether the database answers", || {
+        "3" == database.psql(
+            "SELECT count(*) FROM pg_stat_activity \
+             WHERE datname = current_database() AND application_name = 'tally'",
+        )
+    });
 }
 
 #[test]
@@ -259,7 +262,12 @@ fn a_row_that_others_have_locked_is_waited_for_only_so_long() {
 fn a_plugin_that_misbehaves_in_a_transaction_keeps_no_lock_and_no_connection() {
     let database = Database::new();
     let sandbox = Sandbox::new();
-    let tally = start_hostile(&database, &sandbox, &["--workers", "1", "--call-time-max", "200"]);
+    let tally = start_hostile(
+        &database,
+        &sandbox,
+        // The server's own time-outs are too long to be what ends a transaction.
+        &["--workers", "1", "--call-time-max", "200", "--db-statement-time-max", "120000"],
+    );
     let address = tally.address();
     let increment = |key: &str| ask(address, &format!("POST /counters/{key}/inc"));
     assert_eq!(ask(address, "POST /counters/row/reset").status, 200);
@@ -335,6 +343,50 @@ fn many_calls_wait_at_once_and_more_are_refused_with_a_time_to_retry() {
         assert!(answer.head.contains("retry-after: "), "{}", answer.head);
     }
     assert_eq!(ask(address, "GET /count").count(), 7);
+}
+
+#[test]
+fn a_table_that_somebody_else_makes_at_the_same_moment_is_used() {
+    let database = Database::new();
+    database.create();
+    let mut shell = database.shell().stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+    let mut statements = shell.stdin.take().unwrap();
+    let create = "BEGIN; CREATE TABLE user_counter \
+         (user_id varchar(255) PRIMARY KEY, counter bigint, version bigint);\n";
+    statements.write_all(create.as_bytes()).unwrap();
+    let creating = |state: &str| {
+        database.psql(&format!(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() \
+             AND query LIKE 'CREATE TABLE%' AND {state}"
+        ))
+    };
+    wait_until("the table is there, for the shell only", || {
+        creating("state = 'idle in transaction'") == "1"
+    });
+    let sandbox = Sandbox::new();
+    let args = ["--plugin", EXACT[0], "--db-statement-time-max", "20000"];
+    let tally = database.start_unready(&sandbox, &args);
+    // The host does not see it, and has to wait for whoever makes it: once in the call, once to see whether it is ready.
+    let answer = thread::scope(|scope| {
+        let call = scope.spawn(|| ask(tally.address(), "POST /inc"));
+        wait_until("the host waits", || creating("wait_event_type = 'Lock'") == "2");
+        statements.write_all(b"COMMIT;\n").unwrap();
+        call.join().unwrap()
+    });
+    assert_eq!(answer.count(), 1);
+    drop(statements);
+    assert!(shell.wait().unwrap().success());
+}
+
+#[test]
+fn a_table_that_is_dropped_is_made_again() {
+    let database = Database::new();
+    let sandbox = Sandbox::new();
+    let tally = database.start(&sandbox, &["--plugin", EXACT[0], "--workers", "1"]);
+    assert_eq!(ask(tally.address(), "POST /inc").count(), 1);
+    database.psql("DROP TABLE user_counter");
+    wait_until("the host has noticed", || ask(tally.address(), "POST /inc").status == 200);
+    assert_eq!(ask(tally.address(), "GET /count").count(), 1);
 }
 
 #[test]

@@ -135,6 +135,7 @@ fn bad_usage_is_refused_with_a_sentence_before_any_traffic() {
         ),
         (&["--plugin", "disk-flock", "--counter-port", "1"], "--counter-port cannot go with it"),
         (&["--method", "lost_update"], "--counter-type postgresql"),
+        (&["--do-retries", "true"], "--counter-type postgresql"),
         (
             &["--counter-type", "postgresql", "--method", "lost-update"],
             "possible values: lost_update",

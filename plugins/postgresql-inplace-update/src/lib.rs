@@ -13,7 +13,7 @@ use tally_plugin::{
 };
 
 const ADD: &str = "UPDATE user_counter SET counter = counter + $2, version = version + 1 \
-     WHERE user_id = $1 RETURNING counter";
+     WHERE user_id = $1 RETURNING counter::bigint";
 
 struct InplaceUpdate;
 

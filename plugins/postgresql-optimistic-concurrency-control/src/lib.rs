@@ -7,7 +7,7 @@
 
 #![cfg_attr(target_arch = "wasm32", no_std)]
 
-use core::time::Duration;
+use core::{slice::from_ref, time::Duration};
 
 use tally_plugin::{
     Counter, Error, RetryBudget, String,
@@ -46,7 +46,7 @@ impl Counter for OptimisticConcurrencyControl {
 
 /// None when somebody else changed the row; some none when there is no row.
 fn compare_and_set(user_id: &Value, delta: i64) -> Result<Option<Option<i64>>, Error> {
-    let Some([counter, version]) = integers(&ask(READ, &[user_id.clone()])?)? else {
+    let Some([counter, version]) = integers(&ask(READ, from_ref(user_id))?)? else {
         return Ok(Some(None));
     };
     let sum = counter.checked_add(delta).ok_or(Error::Overflow)?;

@@ -5,6 +5,8 @@
 
 #![cfg_attr(target_arch = "wasm32", no_std)]
 
+use core::slice::from_ref;
+
 use tally_plugin::{
     Counter, Error, String,
     database::{Isolation, Transaction, Value},
@@ -22,7 +24,7 @@ impl Counter for RowLevelLocking {
     fn increment(key: String, delta: i64) -> Result<i64, Error> {
         user_counter::change(&key, |user_id| {
             let transaction = Transaction::begin(Isolation::ReadCommitted)?;
-            let read = transaction.execute(READ_AND_LOCK, &[user_id.clone()])?;
+            let read = transaction.execute(READ_AND_LOCK, from_ref(user_id))?;
             let Some([counter]) = integers(&read)? else {
                 return Ok(None);
             };

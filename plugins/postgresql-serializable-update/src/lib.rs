@@ -7,7 +7,7 @@
 
 #![cfg_attr(target_arch = "wasm32", no_std)]
 
-use core::time::Duration;
+use core::{slice::from_ref, time::Duration};
 
 use tally_plugin::{
     Counter, Error, RetryBudget, String,
@@ -51,7 +51,7 @@ impl Counter for SerializableUpdate {
 
 fn read_and_write(user_id: &Value, delta: i64) -> Result<Option<i64>, Error> {
     let transaction = Transaction::begin(Isolation::Serializable)?;
-    let read = transaction.execute(READ, &[user_id.clone()])?;
+    let read = transaction.execute(READ, from_ref(user_id))?;
     let Some([counter]) = integers(&read)? else {
         return Ok(None);
     };

@@ -9,11 +9,13 @@ use alloc::{
     format,
     string::{String, ToString},
 };
-
-use once_cell::race::OnceBox;
+use core::{
+    slice::from_ref,
+    sync::atomic::{AtomicU8, Ordering::Relaxed},
+};
 
 use crate::{
-    Box, Error,
+    Error,
     database::{self, Answer, Value, execute},
 };
 
@@ -42,11 +44,11 @@ pub fn change<T>(
     mut method: impl FnMut(&Value) -> Result<Option<T>, Error>,
 ) -> Result<T, Error> {
     let user_id = user_id(key)?;
-    if let Some(changed) = method(&user_id)? {
+    if let Some(changed) = unless_refused(method(&user_id))? {
         return Ok(changed);
     }
-    ask(ADD_ROW, &[user_id.clone()])?;
-    method(&user_id)?.ok_or_else(|| {
+    ask(ADD_ROW, from_ref(&user_id))?;
+    unless_refused(method(&user_id))?.ok_or_else(|| {
         Error::Other("the key's row was deleted by somebody while it was added".to_string())
     })
 }
@@ -72,7 +74,7 @@ pub fn read(key: &str) -> Result<i64, Error> {
 /// Any of [`Error`] but an overflow.
 pub fn reset(key: &str) -> Result<(), Error> {
     change(key, |user_id| {
-        let answer = execute(RESET, &[user_id.clone()])?;
+        let answer = execute(RESET, from_ref(user_id))?;
         Ok((0 < answer.affected).then_some(()))
     })
 }
@@ -83,7 +85,7 @@ pub fn reset(key: &str) -> Result<(), Error> {
 ///
 /// Any of [`Error`] but [`Error::OutcomeUnknown`].
 pub fn ask(statement: &str, parameters: &[Value]) -> Result<Answer, Error> {
-    execute(statement, parameters).map_err(harmless)
+    unless_refused(execute(statement, parameters).map_err(harmless))
 }
 
 fn harmless(error: database::Error) -> Error {
@@ -134,11 +136,28 @@ fn user_id(key: &str) -> Result<Value, Error> {
     Ok(Value::Text(String::from(key)))
 }
 
+/// What is known of the table: nothing yet, or the type of its `user_id`.
+static USER_ID_TYPE: AtomicU8 = AtomicU8::new(UNKNOWN);
+const UNKNOWN: u8 = 0;
+const TEXT: u8 = 1;
+const INTEGER: u8 = 2;
+
 /// Whether the table, made long ago by somebody else, identifies users by numbers. Asked once for each instance; the
 /// table is made where there is none.
 fn has_integer_ids() -> Result<bool, Error> {
-    static INTEGER_IDS: OnceBox<bool> = OnceBox::new();
-    INTEGER_IDS.get_or_try_init(|| Ok(Box::new(find_or_create()?))).copied()
+    if USER_ID_TYPE.load(Relaxed) == UNKNOWN {
+        let user_id_type = if find_or_create()? { INTEGER } else { TEXT };
+        USER_ID_TYPE.store(user_id_type, Relaxed);
+    }
+    Ok(USER_ID_TYPE.load(Relaxed) == INTEGER)
+}
+
+/// Looks at the table anew at the next call when the database refused something: it may have been dropped, or replaced.
+fn unless_refused<T>(outcome: Result<T, Error>) -> Result<T, Error> {
+    if let Err(Error::Other(_)) = &outcome {
+        USER_ID_TYPE.store(UNKNOWN, Relaxed);
+    }
+    outcome
 }
 
 fn find_or_create() -> Result<bool, Error> {

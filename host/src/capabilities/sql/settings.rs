@@ -24,22 +24,22 @@ pub struct DatabaseSettings {
     #[arg(long, env, global = true, value_name = "NAME", default_value = "postgres", value_parser = NonEmptyStringValueParser::new())]
     pub postgres_user: String,
 
-    /// Password of that user; better set as a variable or in a file, since flags are visible to
-    /// other users of the machine.
-    #[arg(long, env, global = true, value_name = "PASSWORD", default_value = "postgres", hide_env_values = true, value_parser = Secret::parse)]
+    /// Password of that user [default: postgres]; better set as a variable or in a file, since flags
+    /// are visible to other users of the machine.
+    #[arg(long, env, global = true, value_name = "PASSWORD", default_value = "postgres", hide_default_value = true, hide_env_values = true, value_parser = Secret::parse)]
     pub postgres_password: Secret,
 
     /// Encryption of the connections.
     #[arg(long, env, global = true, value_name = "MODE", value_enum, default_value_t = Tls::Prefer)]
     pub db_tls: Tls,
 
-    /// File with the certificates (PEM) of the authorities that --db-tls verify-full trusts
-    /// [default: the system's].
-    #[arg(long, env, global = true, value_name = "FILE")]
-    pub db_tls_root_cert: Option<PathBuf>,
+    /// File with certificates (PEM) of authorities that --db-tls verify-full trusts beside the
+    /// system's.
+    #[arg(long, env, global = true, value_name = "FILE", default_value = "", hide_default_value = true, value_parser = parse_path)]
+    pub db_tls_root_cert: PathBuf,
 
     /// Connections to the database that the host opens (1 to 10000), spread evenly over the workers,
-    /// at least one each.
+    /// at least one each; no more than the server allows (its max_connections).
     #[arg(long, env, global = true, value_name = "COUNT", default_value_t = 64, value_parser = value_parser!(u32).range(1..=10_000))]
     pub db_connections_max: u32,
 
@@ -75,6 +75,11 @@ pub enum Tls {
     Require,
     /// Always, and the server's certificate must be valid for --db-host
     VerifyFull,
+}
+
+/// Any path; an empty one, which the standard parser refuses, means none.
+fn parse_path(path: &str) -> Result<PathBuf, Infallible> {
+    Ok(path.into())
 }
 
 /// A text that is never shown.

@@ -124,6 +124,9 @@ async fn transactions_and_connections_are_not_for_statements_to_change() {
         "LISTEN a",
         "UNLISTEN a",
         "DECLARE c CURSOR WITH HOLD FOR SELECT 1",
+        "DO 'BEGIN COMMIT; END'",
+        "CALL p()",
+        "COPY t TO STDOUT",
         "",
     ] {
         assert_eq!(fault(execute(&connections, statement).await), Fault::Refused, "{statement:?}");
@@ -144,15 +147,41 @@ async fn an_answer_that_is_too_large_is_cut_off_and_costs_the_connection_only() 
         ("SELECT 7 FROM generate_series(1, 1000)", Some(1000)),
         ("SELECT 7 FROM generate_series(1, 1001)", None),
         ("SELECT repeat('x', 65537)", None),
+        ("SELECT repeat('x', 65536) FROM generate_series(1, 17)", None),
         ("SELECT now()", None),
     ] {
         match (execute(&connections, statement).await, rows) {
             (Ok(answer), Some(rows)) => assert_eq!(answer.rows.len(), rows),
-            // It may have changed something.
+            // It might have changed something.
             (Err(error), None) => assert_eq!(error.fault, Fault::OutcomeUnknown, "{error:?}"),
             (outcome, _) => panic!("{statement}: {outcome:?}"),
         }
     }
+    assert_eq!(number(&connections, "SELECT 1").await, 1);
+}
+
+#[tokio::test]
+async fn one_statement_takes_parameters_of_any_types() {
+    let connections = connections_with("types", |settings| settings.db_connections_max = 1);
+    for value in
+        [Value::Integer(1), Value::Real(1.0), Value::Boolean(true), Value::Text("1".into())]
+    {
+        let shown = format!("{:?}", [[&value]]);
+        let answer = connections.execute("SELECT $1".into(), vec![value]).await.unwrap();
+        assert_eq!(format!("{:?}", answer.rows), shown);
+    }
+    let null = connections.execute("SELECT $1::bigint".into(), vec![Value::Null]).await.unwrap();
+    assert!(matches!(null.rows[0][0], Value::Null));
+}
+
+#[tokio::test]
+async fn an_answer_that_can_not_be_passed_on_ends_a_transaction_and_is_no_outage() {
+    let connections = connections_with("unreadable", |settings| settings.db_connections_max = 1);
+    let mut transaction = connections.begin(Isolation::ReadCommitted).await.unwrap();
+    let unreadable = transaction.execute("SELECT now()".into(), Vec::new()).await.unwrap_err();
+    assert_eq!(unreadable.fault, Fault::Refused);
+    assert!(unreadable.message.contains("cast it"), "{}", unreadable.message);
+    transaction.roll_back().await;
     assert_eq!(number(&connections, "SELECT 1").await, 1);
 }
 
@@ -171,9 +200,6 @@ async fn a_transaction_is_rolled_back_unless_it_is_committed() {
     drop(insert().await);
     assert_eq!(number(&connections, "SELECT count(*) FROM t").await, 1);
     // The row locks went with the transactions.
-    execute(&connections, "LOCK TABLE t IN ACCESS EXCLUSIVE MODE NOWAIT")
-        .await
-        .expect_err("LOCK needs a transaction");
     let mut alone = connections.begin(Isolation::ReadCommitted).await.unwrap();
     alone.execute("LOCK TABLE t".into(), Vec::new()).await.unwrap();
     alone.commit().await.unwrap();
@@ -193,6 +219,36 @@ async fn a_transaction_in_which_a_statement_failed_can_not_be_committed() {
     // PostgreSQL itself answers this with success, and rolls back.
     assert_eq!(fault(transaction.commit().await), Fault::Refused);
     assert_eq!(number(&connections, "SELECT count(*) FROM t").await, 0);
+}
+
+#[tokio::test]
+async fn what_the_database_reports_says_what_may_be_done() {
+    use Fault::{Conflict, OutcomeUnknown, Refused, Unavailable};
+    let connections = connections("reported");
+    let function = "CREATE OR REPLACE FUNCTION fail(code text) RETURNS bigint LANGUAGE plpgsql \
+         AS 'BEGIN RAISE EXCEPTION USING ERRCODE = code; END'";
+    execute(&connections, function).await.unwrap();
+    for (code, alone, in_transaction) in [
+        ("40001", Conflict, Conflict),
+        ("40P01", Conflict, Conflict),
+        ("40003", OutcomeUnknown, Unavailable),
+        ("08007", OutcomeUnknown, Unavailable),
+        ("08P01", OutcomeUnknown, Unavailable),
+        ("53100", Unavailable, Unavailable),
+        ("57014", Unavailable, Unavailable),
+        ("55P03", Unavailable, Unavailable),
+        ("25006", Unavailable, Unavailable),
+        ("22003", Refused, Refused),
+        ("42P01", Refused, Refused),
+    ] {
+        let fail = format!("SELECT fail('{code}')");
+        let error = execute(&connections, &fail).await.unwrap_err();
+        assert_eq!((error.fault, error.sqlstate.as_deref()), (alone, Some(code)));
+        let mut transaction = connections.begin(Isolation::ReadCommitted).await.unwrap();
+        let failed = transaction.execute(fail, Vec::new()).await;
+        assert_eq!(fault(failed), in_transaction, "{code}");
+        transaction.roll_back().await;
+    }
 }
 
 #[tokio::test]
@@ -293,10 +349,12 @@ async fn the_server_ends_a_transaction_in_which_nothing_happens() {
     let connections = connections_with("idle", |settings| settings.db_statement_time_max = 100);
     let mut transaction = connections.begin(Isolation::ReadCommitted).await.unwrap();
     transaction.execute("SELECT 1".into(), Vec::new()).await.unwrap();
-    let ended = "SELECT count(*) FROM pg_stat_activity \
+    let open = "SELECT count(*) FROM pg_stat_activity \
          WHERE datname = 'idle' AND state = 'idle in transaction'";
     let observer = self::connections("idle");
-    while number(&observer, ended).await != 0 {
+    let began = Instant::now();
+    while number(&observer, open).await != 0 {
+        assert!(began.elapsed() < Duration::from_secs(20), "the transaction is still open");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     let next = transaction.execute("SELECT 1".into(), Vec::new()).await;

@@ -25,6 +25,12 @@ const MAINTENANCE_DATABASE: &str = "postgres";
 /// an unknown outcome. Under load connections are used again sooner, and save the round trip.
 const TRUSTED_MAX: Duration = Duration::from_millis(20);
 
+/// How long that may take, after which the next connection is looked at, or a new one opened.
+const PING_WAIT_MAX: Duration = Duration::from_millis(250);
+
+/// How long the server may take to create the database, in ms.
+const CREATE_DATABASE_TIME_MAX_MS: &str = "60000";
+
 // https://www.postgresql.org/docs/current/errcodes-appendix.html
 const INVALID_CATALOG_NAME: &str = "3D000";
 const DUPLICATE_DATABASE: &str = "42P04";
@@ -60,7 +66,14 @@ impl Connector {
         Self { options, place, wait_max: settings.checkout_wait(), health }
     }
 
+    /// Opens a connection, for which the database is created if there is none.
     async fn connect(&self) -> Result<PgConnection, sqlx::Error> {
+        match self.options.connect().await {
+            Err(error) if is_sqlstate(&error, INVALID_CATALOG_NAME) => {}
+            outcome => return outcome,
+        }
+        // One at a time: callers come and go while the server still creates what the first one asked for.
+        let _creating = self.health.creating.lock().await;
         match self.options.connect().await {
             Err(error) if is_sqlstate(&error, INVALID_CATALOG_NAME) => {
                 self.create_database().await?;
@@ -73,8 +86,11 @@ impl Connector {
     async fn create_database(&self) -> Result<(), sqlx::Error> {
         let name = self.options.get_database().unwrap_or_default();
         let maintenance = self.options.clone().database(MAINTENANCE_DATABASE);
-        // It takes longer than a statement on a counter should; the wait for a connection bounds it.
-        let mut maintenance = maintenance.options([("statement_timeout", "0")]).connect().await?;
+        // It takes longer than a statement on a counter should.
+        let mut maintenance = maintenance
+            .options([("statement_timeout", CREATE_DATABASE_TIME_MAX_MS)])
+            .connect()
+            .await?;
         let statement = format!("CREATE DATABASE \"{}\"", name.replace('"', "\"\""));
         let created = sqlx::raw_sql(AssertSqlSafe(statement)).execute(&mut maintenance).await;
         // Whether the server hears of it does not matter.
@@ -131,15 +147,16 @@ impl Manager for Connector {
         let doubtful =
             TRUSTED_MAX < idle.used_last.elapsed() || self.health.broke_since(idle.used_last);
         if doubtful {
-            let alive = idle.connection.ping().await;
-            alive.map_err(|error| RecycleError::Backend(error.to_string()))?;
+            let alive = timeout(PING_WAIT_MAX, idle.connection.ping()).await;
+            alive
+                .map_err(|_| RecycleError::message("no answer"))?
+                .map_err(|error| RecycleError::Backend(error.to_string()))?;
         }
         Ok(())
     }
 }
 
-/// A connection in use. It becomes idle when the outcome is [settled](Self::settle), and is closed when it is
-/// dropped before: nobody else may find it in the middle of something.
+/// A connection in use. It becomes idle when it is [released](Self::release), and is closed when it is dropped before: nobody else may find it in the middle of something.
 pub struct Checkout(Option<Object<Connector>>);
 
 impl Checkout {
@@ -167,18 +184,23 @@ impl Checkout {
     /// used.
     pub fn settle<T>(mut self, outcome: Result<T, Failure>, phase: Phase) -> Result<T, Error> {
         let outcome = outcome.map_err(|failure| self.judge(failure, phase));
+        self.release();
+        outcome
+    }
+
+    /// Makes the connection idle, unless it was closed.
+    pub fn release(mut self) {
         if let Some(mut object) = self.0.take() {
             object.used_last = Instant::now();
         }
-        outcome
     }
 
     /// What a failure means; a broken connection is closed.
     pub fn judge(&mut self, failure: Failure, phase: Phase) -> Error {
-        if failure.broke_the_connection() {
+        if failure.is_of_the_way() {
             self.connected().health.broke();
-            self.close();
-        } else if failure.outdated_the_connection() {
+        }
+        if !failure.leaves_the_connection_usable() {
             self.close();
         }
         failure.in_phase(phase)
@@ -192,6 +214,7 @@ impl Checkout {
         self.0.as_mut().expect("a connection in use was not closed")
     }
 
+    /// Closes the connection. The server rolls back what is open on it.
     fn close(&mut self) {
         self.0.take().map(Object::take);
     }

@@ -20,58 +20,66 @@ pub enum Phase {
 /// Why a statement has no answer.
 #[derive(Debug)]
 pub enum Failure {
-    /// The database reported an error and goes on serving this connection.
-    Reported {
-        /// The error's code.
-        sqlstate: String,
-        /// What the database says.
-        message: String,
-    },
-    /// The connection ended or can't be understood any more; what became of the statement is not known from it.
-    Broken {
-        /// The code of the error with which the database closed the connection, if it did.
-        sqlstate: Option<String>,
-        /// What happened.
-        message: String,
-    },
+    /// The database reported an error, has undone the statement, and goes on serving this connection.
+    Reported(Report),
+    /// The connection ended or can't be trusted any more; what became of the statement is not known from it.
+    Broken(Report),
+    /// The statement was run, but its answer is not one that can be passed on; the rest of it was not read.
+    Unreadable(String),
+}
+
+/// What is said of a failure.
+#[derive(Debug)]
+pub struct Report {
+    /// The database's code, if it is the database that says it.
+    sqlstate: Option<String>,
+    message: String,
 }
 
 impl Failure {
-    pub fn broken(message: impl Into<String>) -> Self {
-        Self::Broken { sqlstate: None, message: message.into() }
+    /// The connection can't be used, for a reason that the database did not report.
+    pub fn broken(message: String) -> Self {
+        Self::Broken(Report { sqlstate: None, message })
     }
 
-    pub fn broke_the_connection(&self) -> bool {
-        matches!(self, Self::Broken { .. })
+    /// Whether other connections may be in the same state.
+    pub fn is_of_the_way(&self) -> bool {
+        matches!(self, Self::Broken(_))
     }
 
-    /// Whether the statements that were prepared on this connection are of no more use, as after a change of the
-    /// table.
-    pub fn outdated_the_connection(&self) -> bool {
-        matches!(self, Self::Reported { sqlstate, .. } if ["0A000", "26000"].contains(&sqlstate.as_str()))
+    /// Whether the connection can serve the next statement.
+    pub fn leaves_the_connection_usable(&self) -> bool {
+        match self {
+            // Its prepared statements may be of no more use, as after a change of the table.
+            Self::Reported(report) => {
+                !matches!(report.sqlstate.as_deref(), Some("0A000" | "26000"))
+            }
+            Self::Broken(_) | Self::Unreadable(_) => false,
+        }
     }
 
     /// What it means for the transaction.
     pub fn in_phase(self, phase: Phase) -> Error {
-        match self {
-            // What the database reports it has undone.
-            Self::Reported { sqlstate, message } => {
-                Error { fault: fault_of(&sqlstate), sqlstate: Some(sqlstate), message }
+        let lost = |in_transaction| match phase {
+            Phase::Open => in_transaction,
+            Phase::OwnTransaction | Phase::Commit => Fault::OutcomeUnknown,
+        };
+        let (fault, Report { sqlstate, message }) = match self {
+            Self::Reported(report) => {
+                (fault_of(report.sqlstate.as_deref().unwrap_or_default()), report)
             }
-            Self::Broken { sqlstate, message } => {
-                let fault = match phase {
-                    Phase::Open => Fault::Unavailable,
-                    Phase::OwnTransaction | Phase::Commit => Fault::OutcomeUnknown,
-                };
-                Error { fault, sqlstate, message }
-            }
-        }
+            Self::Broken(report) => (lost(Fault::Unavailable), report),
+            Self::Unreadable(message) => (lost(Fault::Refused), Report { sqlstate: None, message }),
+        };
+        Error { fault, sqlstate, message }
     }
 }
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (Self::Reported { message, .. } | Self::Broken { message, .. }) = self;
+        let (Self::Reported(Report { message, .. })
+        | Self::Broken(Report { message, .. })
+        | Self::Unreadable(message)) = self;
         f.write_str(message)
     }
 }
@@ -84,15 +92,23 @@ impl From<sqlx::Error> for Failure {
                 error => error.to_string(),
             });
         };
-        let (sqlstate, message) = (reported.code().to_owned(), reported.message().to_owned());
-        match reported.severity() {
-            // After these the database closes the connection. The transaction may have been committed just before.
-            PgSeverity::Fatal | PgSeverity::Panic => {
-                Self::Broken { sqlstate: Some(sqlstate), message }
-            }
-            _ => Self::Reported { sqlstate, message },
+        let report = Report {
+            sqlstate: Some(reported.code().to_owned()),
+            message: reported.message().to_owned(),
+        };
+        // After anything worse than an error the database closes the connection, perhaps just after it committed.
+        if reported.severity() == PgSeverity::Error && !leaves_the_outcome_open(reported.code()) {
+            Self::Reported(report)
+        } else {
+            Self::Broken(report)
         }
     }
+}
+
+/// The codes by which a database, or a pooler in front of it, says that it does not know: connections that failed, and
+/// statements of which it is unknown whether they were completed.
+fn leaves_the_outcome_open(sqlstate: &str) -> bool {
+    sqlstate.starts_with("08") || sqlstate == "40003"
 }
 
 pub fn is_sqlstate(error: &sqlx::Error, sqlstate: &str) -> bool {
@@ -108,8 +124,8 @@ fn fault_of(sqlstate: &str) -> Fault {
     match (sqlstate.get(..2).unwrap_or_default(), sqlstate) {
         // Serialisation failures and deadlocks.
         ("40", _) => Fault::Conflict,
-        // Connections, resources such as memory and disk space, and an operator at work.
-        ("08" | "53" | "57" | "58", _) => Fault::Unavailable,
+        // Resources such as memory and disk space, and an operator at work.
+        ("53" | "57" | "58", _) => Fault::Unavailable,
         // A lock that was not free in time; a server that only reads, as after a failover.
         (_, "55P03" | "25006") => Fault::Unavailable,
         _ => Fault::Refused,

@@ -13,6 +13,8 @@ const RECONNECT_PAUSE: Duration = Duration::from_millis(100);
 #[derive(Default)]
 pub struct Health {
     observed: Mutex<Observed>,
+    /// Held while the database is being created.
+    pub creating: tokio::sync::Mutex<()>,
 }
 
 #[derive(Default)]

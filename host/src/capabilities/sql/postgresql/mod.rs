@@ -49,11 +49,8 @@ impl Database {
                 ("statement_timeout", &statement_time),
                 ("idle_in_transaction_session_timeout", &statement_time),
             ]);
-        // An empty variable counts as unset, as compose files write it.
-        if let Some(file) =
-            settings.db_tls_root_cert.as_ref().filter(|file| !file.as_os_str().is_empty())
-        {
-            options = options.ssl_root_cert(file);
+        if !settings.db_tls_root_cert.as_os_str().is_empty() {
+            options = options.ssl_root_cert(&settings.db_tls_root_cert);
         }
         let connections_per_thread = (settings.db_connections_max as usize / threads.max(1)).max(1);
         Self { settings: settings.clone(), options, connections_per_thread, health: Arc::default() }

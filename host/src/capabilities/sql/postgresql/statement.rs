@@ -20,21 +20,27 @@ const PARAMETERS_MAX: usize = 100;
 const ROWS_MAX: usize = 1000;
 /// Bytes of one text, in a parameter or in a row.
 const TEXT_BYTES_MAX: usize = 64 * 1024;
+/// Bytes of all values of one answer.
+const ANSWER_BYTES_MAX: usize = 1024 * 1024;
 
 /// How much longer than the server this process waits for the server's answer that the time is up.
-const TIME_UP_WAIT: Duration = Duration::from_millis(250);
+const TIME_UP_WAIT: Duration = Duration::from_secs(1);
 
-/// First words of statements that begin or end transactions, which is for the host to do, or that change what the
-/// connection is for whoever uses it next. <https://www.postgresql.org/docs/current/sql-commands.html>
-const RESERVED_WORDS: [&str; 16] = [
+/// First words of statements that begin or end transactions, which is for the host to do (CALL and DO can commit, too), or
+/// that change what the connection is for whoever uses it next. <https://www.postgresql.org/docs/current/sql-commands.html>
+const RESERVED_WORDS: [&str; 20] = [
     "ABORT",
     "BEGIN",
+    "CALL",
     "COMMIT",
+    "COPY",
     "DEALLOCATE",
     "DECLARE",
     "DISCARD",
+    "DO",
     "END",
     "LISTEN",
+    "LOAD",
     "PREPARE",
     "RELEASE",
     "RESET",
@@ -85,20 +91,23 @@ pub async fn run(
     parameters: Vec<Value>,
     time_max: Duration,
 ) -> Result<Answer, Failure> {
-    let arguments = arguments(parameters)?;
-    let query = sqlx::query_with(AssertSqlSafe(statement), arguments);
+    let statement = with_signature(statement, &parameters);
+    let query = sqlx::query_with(AssertSqlSafe(statement), arguments(parameters)?);
     within(time_max, async {
         let mut parts = checkout.connection().fetch_many(query);
-        let mut answer = Answer { rows: Vec::new(), affected: 0 };
+        let (mut answer, mut bytes) = (Answer { rows: Vec::new(), affected: 0 }, 0);
         while let Some(part) = parts.try_next().await? {
             match part {
                 Either::Left(completed) => answer.affected += completed.rows_affected(),
-                Either::Right(_) if ROWS_MAX <= answer.rows.len() => {
-                    return Err(Failure::broken(format!(
-                        "the answer has more than {ROWS_MAX} rows"
-                    )));
+                Either::Right(row) => {
+                    bytes += row_bytes(&row)?;
+                    if ROWS_MAX <= answer.rows.len() || ANSWER_BYTES_MAX < bytes {
+                        return Err(Failure::Unreadable(format!(
+                            "the answer has more than {ROWS_MAX} rows or {ANSWER_BYTES_MAX} bytes"
+                        )));
+                    }
+                    answer.rows.push(values(&row)?);
                 }
-                Either::Right(row) => answer.rows.push(values(&row)?),
             }
         }
         Ok(answer)
@@ -133,6 +142,19 @@ async fn within<T>(
     })
 }
 
+/// The statement with a comment that tells its parameters' types. sqlx finds prepared statements by their text alone, and
+/// would send the bytes of one type as those of another.
+fn with_signature(mut statement: String, parameters: &[Value]) -> String {
+    statement.push_str("\n--");
+    statement.extend(parameters.iter().map(|parameter| match parameter {
+        Value::Boolean(_) => 'b',
+        Value::Integer(_) => 'i',
+        Value::Real(_) => 'r',
+        Value::Text(_) | Value::Null => 't',
+    }));
+    statement
+}
+
 fn arguments(parameters: Vec<Value>) -> Result<PgArguments, Failure> {
     let mut arguments = PgArguments::default();
     for parameter in parameters {
@@ -146,6 +168,16 @@ fn arguments(parameters: Vec<Value>) -> Result<PgArguments, Failure> {
         .map_err(|error| Failure::broken(format!("a parameter can't be encoded: {error}")))?;
     }
     Ok(arguments)
+}
+
+/// How much memory a row takes, its empty values too.
+fn row_bytes(row: &PgRow) -> Result<usize, Failure> {
+    let value_bytes = |column| {
+        let value = row.try_get_raw(column)?;
+        let contents = if value.is_null() { 0 } else { value.as_bytes().map_or(0, <[u8]>::len) };
+        Ok(contents + size_of::<Value>())
+    };
+    (0..row.len()).map(value_bytes).sum()
 }
 
 fn values(row: &PgRow) -> Result<Vec<Value>, Failure> {
@@ -166,7 +198,7 @@ fn value(row: &PgRow, column: usize) -> Result<Value, Failure> {
         "FLOAT8" => Value::Real(row.try_get(column)?),
         "TEXT" | "VARCHAR" | "CHAR" | "NAME" => Value::Text(text(row.try_get(column)?)?),
         other => {
-            return Err(Failure::broken(format!(
+            return Err(Failure::Unreadable(format!(
                 "column {} has the type {other}, which is not among the values of tally:sql: cast it",
                 column + 1
             )));
@@ -176,7 +208,7 @@ fn value(row: &PgRow, column: usize) -> Result<Value, Failure> {
 
 fn text(text: String) -> Result<String, Failure> {
     if TEXT_BYTES_MAX < text.len() {
-        return Err(Failure::broken(format!(
+        return Err(Failure::Unreadable(format!(
             "a text in the answer has more than {TEXT_BYTES_MAX} bytes"
         )));
     }

@@ -16,7 +16,7 @@ pub struct Transaction {
 
 impl Transaction {
     pub(super) async fn begin(
-        mut checkout: Checkout,
+        checkout: Checkout,
         isolation: Isolation,
         statement_time_max: Duration,
     ) -> Result<Self, Error> {
@@ -25,10 +25,8 @@ impl Transaction {
             Isolation::RepeatableRead => "BEGIN ISOLATION LEVEL REPEATABLE READ",
             Isolation::Serializable => "BEGIN ISOLATION LEVEL SERIALIZABLE",
         };
-        match statement::control(&mut checkout, statement, statement_time_max).await {
-            Ok(()) => Ok(Self { checkout, statement_time_max, failed: false }),
-            Err(failure) => checkout.settle(Err(failure), Phase::Open),
-        }
+        let checkout = control(checkout, statement, statement_time_max, Phase::Open).await?;
+        Ok(Self { checkout, statement_time_max, failed: false })
     }
 
     /// Runs one statement.
@@ -62,25 +60,46 @@ impl Transaction {
     /// # Errors
     ///
     /// Any fault.
-    pub async fn commit(mut self) -> Result<(), Error> {
+    pub async fn commit(self) -> Result<(), Error> {
         if self.failed {
             self.roll_back().await;
             return Err(failed_before());
         }
-        let committed =
-            statement::control(&mut self.checkout, "COMMIT", self.statement_time_max).await;
-        self.checkout.settle(committed, Phase::Commit)
+        control(self.checkout, "COMMIT", self.statement_time_max, Phase::Commit).await?.release();
+        Ok(())
     }
 
     /// Rolls back. Where even that fails, the connection is closed, to the same effect.
-    pub async fn roll_back(mut self) {
+    pub async fn roll_back(self) {
         if self.checkout.is_closed() {
             return;
         }
-        let rolled_back =
-            statement::control(&mut self.checkout, "ROLLBACK", self.statement_time_max).await;
-        if let Err(error) = self.checkout.settle(rolled_back, Phase::Open) {
-            tracing::debug!("a transaction ended with its connection: {}", error.message);
+        match control(self.checkout, "ROLLBACK", self.statement_time_max, Phase::Open).await {
+            Ok(checkout) => checkout.release(),
+            Err(error) => {
+                tracing::debug!("a transaction ended with its connection: {}", error.message);
+            }
+        }
+    }
+}
+
+/// Runs one of the statements that begin and end transactions, and gives the connection back if it succeeds.
+async fn control(
+    mut checkout: Checkout,
+    statement: &'static str,
+    time_max: Duration,
+    phase: Phase,
+) -> Result<Checkout, Error> {
+    match statement::control(&mut checkout, statement, time_max).await {
+        Ok(()) => Ok(checkout),
+        Err(failure) => {
+            let error = checkout.judge(failure, phase);
+            // A conflict has ended the transaction. After anything else it may still be open, and is closed with its
+            // connection.
+            if error.fault == Fault::Conflict {
+                checkout.release();
+            }
+            Err(error)
         }
     }
 }

@@ -3,14 +3,14 @@
 //! Nothing is locked in between. A caller that was overtaken reads again and tries again, until the retry budget is used
 //! up. The count is compared too, which costs nothing and makes it right beside writers that don't know of versions.
 //!
-//! Settings: `do-retries` (`true` or `false`) and `retries-max` (a whole number, 200).
+//! Settings: `do-retries` (`true` or `false`), `retries-max` (a whole number, 200) and `retry-wait-max` (ms, 8000).
 
 #![cfg_attr(target_arch = "wasm32", no_std)]
 
 use core::{slice::from_ref, time::Duration};
 
 use tally_plugin::{
-    Counter, Error, RetryBudget, String,
+    Counter, Error, RetryBudget, String, WAIT_MAX,
     database::{Value, execute},
     export, retry,
     user_counter::{self, ask, integers},
@@ -25,6 +25,7 @@ const BUDGET: RetryBudget = RetryBudget {
     retries_max: 200,
     delay_first: Duration::from_millis(1),
     delay_max: Duration::from_millis(32),
+    wait_max: WAIT_MAX,
 };
 
 struct OptimisticConcurrencyControl;

@@ -3,14 +3,14 @@
 //! The database notices that two transactions read what the other one wrote, and lets only one of them commit. The other
 //! one is told so (SQLSTATE 40001), has changed nothing, and is tried again.
 //!
-//! Settings: `do-retries` (`true` or `false`) and `retries-max` (a whole number, 20).
+//! Settings: `do-retries` (`true` or `false`), `retries-max` (a whole number, 20) and `retry-wait-max` (ms, 8000).
 
 #![cfg_attr(target_arch = "wasm32", no_std)]
 
 use core::{slice::from_ref, time::Duration};
 
 use tally_plugin::{
-    Counter, Error, RetryBudget, String,
+    Counter, Error, RetryBudget, String, WAIT_MAX,
     database::{Isolation, Transaction, Value},
     export, retry,
     user_counter::{self, integers},
@@ -20,11 +20,13 @@ const READ: &str = "SELECT counter FROM user_counter WHERE user_id = $1";
 const WRITE: &str =
     "UPDATE user_counter SET counter = $2, version = version + 1 WHERE user_id = $1";
 
-/// Long waits, because each conflict means work thrown away.
+/// Long waits, because each conflict means work thrown away. All of them take a minute, so the ninth is the last unless
+/// `retry-wait-max` and the host's `--call-time-max` are raised.
 const BUDGET: RetryBudget = RetryBudget {
     retries_max: 20,
     delay_first: Duration::from_millis(10),
     delay_max: Duration::from_secs(5),
+    wait_max: WAIT_MAX,
 };
 
 struct SerializableUpdate;

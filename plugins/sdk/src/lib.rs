@@ -71,7 +71,7 @@ pub use bindings::tally::shared_memory::cells;
 pub use bindings::tally::sql::database;
 /// Capabilities `clocks`, `config`, `files` and `log`, as WASI defines them.
 pub use bindings::wasi;
-pub use retry::{RetryBudget, retry};
+pub use retry::{RetryBudget, WAIT_MAX, retry};
 pub use settings::setting;
 
 /// The key of the default counter, the one behind `POST /inc`.

@@ -4,6 +4,10 @@ use core::time::Duration;
 
 use crate::{Error, settings::setting, wasi::clocks::monotonic_clock};
 
+/// What a plugin may wait in all: less than the host's default for a call (10 s), so that who gives up says so (a
+/// conflict, nothing was changed) before the host has to say that the outcome is unknown.
+pub const WAIT_MAX: Duration = Duration::from_secs(8);
+
 /// How often a step is tried again, and how long to wait in between.
 #[derive(Clone, Copy, Debug)]
 pub struct RetryBudget {
@@ -13,11 +17,13 @@ pub struct RetryBudget {
     pub delay_first: Duration,
     /// The longest wait, before jitter.
     pub delay_max: Duration,
+    /// All waits together, before jitter; a retry that would need more is not made.
+    pub wait_max: Duration,
 }
 
 impl RetryBudget {
-    /// This budget with the plugin's settings `do-retries` (`true` or `false`) and `retries-max` (a whole number)
-    /// applied to it.
+    /// This budget with the plugin's settings `do-retries` (`true` or `false`), `retries-max` (a whole number) and
+    /// `retry-wait-max` (in ms) applied to it.
     ///
     /// # Errors
     ///
@@ -25,7 +31,12 @@ impl RetryBudget {
     pub fn with_settings(self) -> Result<Self, Error> {
         let retries_max = setting("retries-max", "a whole number")?.unwrap_or(self.retries_max);
         let do_retries = setting("do-retries", "true or false")?.unwrap_or(true);
-        Ok(Self { retries_max: if do_retries { retries_max } else { 0 }, ..self })
+        let wait_max = setting("retry-wait-max", "a whole number of ms")?;
+        Ok(Self {
+            retries_max: if do_retries { retries_max } else { 0 },
+            wait_max: wait_max.map_or(self.wait_max, Duration::from_millis),
+            ..self
+        })
     }
 
     /// The wait before retry number `retry`, counted from 0, without jitter:
@@ -60,13 +71,17 @@ fn retry_with<T>(
     mut step: impl FnMut() -> Result<Option<T>, Error>,
     mut sleep: impl FnMut(Duration),
 ) -> Result<T, Error> {
+    let mut waited = Duration::ZERO;
     for retry in 0..=budget.retries_max {
         if let Some(value) = step()? {
             return Ok(value);
         }
-        if retry < budget.retries_max {
-            sleep(budget.delay(retry));
+        let delay = budget.delay(retry);
+        waited = waited.saturating_add(delay);
+        if budget.retries_max <= retry || budget.wait_max < waited {
+            break;
         }
+        sleep(delay);
     }
     Err(Error::Conflict)
 }
@@ -79,6 +94,7 @@ mod tests {
         retries_max: 4,
         delay_first: Duration::from_millis(10),
         delay_max: Duration::from_millis(50),
+        wait_max: Duration::from_secs(1),
     };
 
     #[test]
@@ -119,6 +135,18 @@ mod tests {
             (5, 4),
             "one attempt and four retries, no sleep after the last"
         );
+    }
+
+    #[test]
+    fn waits_that_would_be_too_long_in_all_are_not_begun() {
+        for (wait_max_ms, expected) in [(0, vec![]), (69, vec![10, 20]), (70, vec![10, 20, 40])] {
+            let budget = RetryBudget { wait_max: Duration::from_millis(wait_max_ms), ..BUDGET };
+            let mut slept = Vec::new();
+            let result: Result<(), Error> =
+                retry_with(&budget, || Ok(None), |delay| slept.push(delay.as_millis()));
+            assert!(matches!(result, Err(Error::Conflict)));
+            assert_eq!(slept, expected);
+        }
     }
 
     #[test]

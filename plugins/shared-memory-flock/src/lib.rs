@@ -9,7 +9,7 @@ use core::time::Duration;
 
 use once_cell::race::OnceBox;
 use tally_plugin::{
-    Box, Counter, Error, RetryBudget, String, cells, export,
+    Box, Counter, Error, RetryBudget, String, WAIT_MAX, cells, export,
     locks::{Guard, Lock, Mode},
     retry,
 };
@@ -19,6 +19,7 @@ const LOCK_BUDGET: RetryBudget = RetryBudget {
     retries_max: 40,
     delay_first: Duration::from_millis(1),
     delay_max: Duration::from_millis(64),
+    wait_max: WAIT_MAX,
 };
 
 struct Flock;

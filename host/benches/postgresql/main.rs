@@ -37,7 +37,7 @@ fn main() {
     }
     let scratch = tempfile::tempdir().expect("a directory for the scripts of pgbench");
     // Makes the database, the table and the row.
-    tally::in_process(METHODS[0].plugin, 1, Duration::from_millis(100));
+    tally::in_process(METHODS[0].plugin, 1, RUN_TIME);
     println!(
         "Increments of one row per second, {ROUNDS} alternating rounds of {} s, median (lowest to highest):\n",
         RUN_TIME.as_secs()

@@ -8,10 +8,15 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use crate::plugin::{DEFAULT_KEY, call::Operation, loader::Plugin, pool::Pool};
+use crate::plugin::{
+    DEFAULT_KEY,
+    call::{CallError, Operation},
+    loader::Plugin,
+    pool::Pool,
+};
 
 /// How long the plugin may take to answer that it is ready.
-pub const READY_TIME_MAX: Duration = Duration::from_secs(1);
+const READY_TIME_MAX: Duration = Duration::from_secs(1);
 
 /// Pause between two looks.
 const PERIOD: Duration = Duration::from_secs(1);
@@ -34,17 +39,21 @@ pub fn watch(plugin: Arc<Plugin>) -> io::Result<()> {
     Ok(())
 }
 
+/// Why the plugin is not ready, judged by `get`, which asks it for the default counter; none if it is.
+pub async fn why_not_ready(get: impl Future<Output = Result<i64, CallError>>) -> Option<String> {
+    match timeout(READY_TIME_MAX, get).await {
+        Ok(Ok(_)) => None,
+        Ok(Err(error)) => Some(error.to_string()),
+        Err(_) => Some(format!("the plugin did not answer within {READY_TIME_MAX:?}")),
+    }
+}
+
 async fn report_changes(plugin: Arc<Plugin>) {
     let name = plugin.name().to_owned();
     let pool = Pool::new(plugin);
     let mut ready = true;
     loop {
-        let look = timeout(READY_TIME_MAX, pool.call(Operation::Get, DEFAULT_KEY)).await;
-        let why_not = match look {
-            Ok(Ok(_)) => None,
-            Ok(Err(error)) => Some(error.to_string()),
-            Err(_) => Some(format!("no answer within {READY_TIME_MAX:?}")),
-        };
+        let why_not = why_not_ready(pool.call(Operation::Get, DEFAULT_KEY)).await;
         match &why_not {
             Some(why) if ready => tracing::warn!(plugin = name, "not ready: {why}"),
             None if !ready => tracing::info!(plugin = name, "ready again"),

@@ -5,12 +5,11 @@
 
 use axum::{Json, extract::State};
 use serde::Serialize;
-use tokio::time::timeout;
 
 use super::{Counter, problem::Problem};
 use crate::{
     plugin::{DEFAULT_KEY, call::Operation},
-    readiness::READY_TIME_MAX,
+    readiness::why_not_ready,
 };
 
 #[derive(Serialize)]
@@ -29,9 +28,8 @@ pub async fn live() -> Json<Live> {
 }
 
 pub async fn ready<C: Counter>(State(counter): State<C>) -> Result<Json<Ready>, Problem> {
-    match timeout(READY_TIME_MAX, counter.call(Operation::Get, DEFAULT_KEY)).await {
-        Ok(Ok(_)) => Ok(Json(Ready { status: "ready", plugin: counter.plugin().to_owned() })),
-        Ok(Err(error)) => Err(Problem::not_ready(&error.to_string())),
-        Err(_) => Err(Problem::not_ready("the plugin did not answer within 1 s")),
+    match why_not_ready(counter.call(Operation::Get, DEFAULT_KEY)).await {
+        None => Ok(Json(Ready { status: "ready", plugin: counter.plugin().to_owned() })),
+        Some(why) => Err(Problem::not_ready(&why)),
     }
 }

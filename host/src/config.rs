@@ -6,14 +6,16 @@
 
 use std::{
     collections::HashMap,
-    convert::Infallible,
     env,
     ffi::OsString,
     fs,
     path::{Path, PathBuf},
 };
 
-use clap::{Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{
+    Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand,
+    builder::{OsStringValueParser, TypedValueParser},
+};
 
 use crate::{
     capabilities::{Capability, shared_memory, sql::DatabaseSettings},
@@ -102,7 +104,8 @@ pub struct PluginSettings {
         env,
         global = true,
         value_name = "FILE",
-        value_parser = parse_path, default_value = "",
+        // An empty path, which the usual parser refuses, means none.
+        value_parser = OsStringValueParser::new().map(PathBuf::from), default_value = "",
         hide_default_value = true
     )]
     pub storage_path: PathBuf,
@@ -296,11 +299,6 @@ fn origin(flag: &str, args: &[OsString]) -> String {
     } else {
         format!("\"{}\" in the configuration file", flag.trim_start_matches('-'))
     }
-}
-
-/// Any path; an empty one, which the standard parser refuses, means none.
-fn parse_path(path: &str) -> Result<PathBuf, Infallible> {
-    Ok(path.into())
 }
 
 fn parse_region_name(name: &str) -> Result<String, String> {

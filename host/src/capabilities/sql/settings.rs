@@ -1,8 +1,14 @@
 //! Which database is lent, and within which limits.
 
-use std::{convert::Infallible, fmt, path::PathBuf, time::Duration};
+use std::{fmt, path::PathBuf, time::Duration};
 
-use clap::{Args, ValueEnum, builder::NonEmptyStringValueParser, value_parser};
+use clap::{
+    Args, ValueEnum,
+    builder::{
+        NonEmptyStringValueParser, OsStringValueParser, StringValueParser, TypedValueParser,
+    },
+    value_parser,
+};
 
 /// The PostgreSQL database, and the limits on its use.
 #[derive(Args, Clone, Debug, PartialEq, Eq)]
@@ -26,7 +32,7 @@ pub struct DatabaseSettings {
 
     /// Password of that user [default: postgres]; better set as a variable or in a file, since flags
     /// are visible to other users of the machine.
-    #[arg(long, env, global = true, value_name = "PASSWORD", default_value = "postgres", hide_default_value = true, hide_env_values = true, value_parser = Secret::parse)]
+    #[arg(long, env, global = true, value_name = "PASSWORD", default_value = "postgres", hide_default_value = true, hide_env_values = true, value_parser = StringValueParser::new().map(Secret))]
     pub postgres_password: Secret,
 
     /// Encryption of the connections.
@@ -35,7 +41,7 @@ pub struct DatabaseSettings {
 
     /// File with certificates (PEM) of authorities that --db-tls verify-full trusts beside the
     /// system's.
-    #[arg(long, env, global = true, value_name = "FILE", default_value = "", hide_default_value = true, value_parser = parse_path)]
+    #[arg(long, env, global = true, value_name = "FILE", default_value = "", hide_default_value = true, value_parser = OsStringValueParser::new().map(PathBuf::from))]
     pub db_tls_root_cert: PathBuf,
 
     /// Connections to the database that the host opens (1 to 10000), spread evenly over the workers,
@@ -77,20 +83,11 @@ pub enum Tls {
     VerifyFull,
 }
 
-/// Any path; an empty one, which the standard parser refuses, means none.
-fn parse_path(path: &str) -> Result<PathBuf, Infallible> {
-    Ok(path.into())
-}
-
 /// A text that is never shown.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
 impl Secret {
-    fn parse(text: &str) -> Result<Self, Infallible> {
-        Ok(Self(text.to_owned()))
-    }
-
     /// The text, for the one who is to be convinced.
     pub(super) fn reveal(&self) -> &str {
         &self.0

@@ -58,12 +58,11 @@ impl Connector {
         options: &PgConnectOptions,
         health: Arc<Health>,
     ) -> Self {
-        let options = options.clone().disable_statement_logging();
         let place = format!(
             "the database {} of PostgreSQL at {}, port {}",
             settings.postgres_db, settings.db_host, settings.db_port
         );
-        Self { options, place, wait_max: settings.checkout_wait(), health }
+        Self { options: options.clone(), place, wait_max: settings.checkout_wait(), health }
     }
 
     /// Opens a connection, for which the database is created if there is none.
@@ -156,7 +155,8 @@ impl Manager for Connector {
     }
 }
 
-/// A connection in use. It becomes idle when it is [released](Self::release), and is closed when it is dropped before: nobody else may find it in the middle of something.
+/// A connection in use. It becomes idle when it is [released](Self::release), and is closed when it is dropped before:
+/// nobody else may find it in the middle of something.
 pub struct Checkout(Option<Object<Connector>>);
 
 impl Checkout {

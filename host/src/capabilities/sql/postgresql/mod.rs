@@ -9,7 +9,10 @@ mod transaction;
 use std::{sync::Arc, time::Duration};
 
 use deadpool::managed::{Pool, QueueMode};
-use sqlx::postgres::{PgConnectOptions, PgSslMode};
+use sqlx::{
+    ConnectOptions,
+    postgres::{PgConnectOptions, PgSslMode},
+};
 
 pub use transaction::Transaction;
 
@@ -44,6 +47,7 @@ impl Database {
             .application_name("tally")
             .ssl_mode(ssl_mode(settings.db_tls))
             .statement_cache_capacity(PREPARED_STATEMENTS_MAX)
+            .disable_statement_logging()
             // The server's own bounds hold even when this process is suspended.
             .options([
                 ("statement_timeout", &statement_time),

@@ -229,10 +229,7 @@ fn two_connections_serve_many_clients() {
     let report = load(&tally, 20, 20);
     assert!(report.verdict.right() && report.verdict.acknowledged == 400, "{report}");
     wait_until("there is one more, to watch whether the database answers", || {
-        "3" == database.psql(
-            "SELECT count(*) FROM pg_stat_activity \
-             WHERE datname = current_database() AND application_name = 'tally'",
-        )
+        database.sessions("application_name = 'tally'") == 3
     });
 }
 
@@ -288,7 +285,7 @@ fn a_plugin_that_misbehaves_in_a_transaction_keeps_no_lock_and_no_connection() {
             answer.body
         );
         wait_until(key, || {
-            "0" == database.psql("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'tally' AND state <> 'idle'")
+            database.sessions("application_name = 'tally' AND state <> 'idle'") == 0
         });
         // The lock is free, and nothing of what was undone can be seen.
         database.psql("SET lock_timeout = '5s'; UPDATE user_counter SET counter = counter + 0 WHERE user_id = 'row'");
@@ -296,8 +293,7 @@ fn a_plugin_that_misbehaves_in_a_transaction_keeps_no_lock_and_no_connection() {
     }
     assert_eq!(increment("well").status, 200);
     assert_eq!(ask(address, "GET /counters/row").count(), 1);
-    let connections = database.psql("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'tally'");
-    let connections: u32 = connections.parse().unwrap();
+    let connections = database.sessions("application_name = 'tally'");
     assert!(connections <= 3, "{connections} connections for one call at a time");
 }
 
@@ -354,14 +350,10 @@ fn a_table_that_somebody_else_makes_at_the_same_moment_is_used() {
     let create = "BEGIN; CREATE TABLE user_counter \
          (user_id varchar(255) PRIMARY KEY, counter bigint, version bigint);\n";
     statements.write_all(create.as_bytes()).unwrap();
-    let creating = |state: &str| {
-        database.psql(&format!(
-            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() \
-             AND query LIKE 'CREATE TABLE%' AND {state}"
-        ))
-    };
+    let creating =
+        |state: &str| database.sessions(&format!("query LIKE 'CREATE TABLE%' AND {state}"));
     wait_until("the table is there, for the shell only", || {
-        creating("state = 'idle in transaction'") == "1"
+        creating("state = 'idle in transaction'") == 1
     });
     let sandbox = Sandbox::new();
     let args = ["--plugin", EXACT[0], "--db-statement-time-max", "20000"];
@@ -369,7 +361,7 @@ fn a_table_that_somebody_else_makes_at_the_same_moment_is_used() {
     // The host does not see it, and has to wait for whoever makes it: once in the call, once to see whether it is ready.
     let answer = thread::scope(|scope| {
         let call = scope.spawn(|| ask(tally.address(), "POST /inc"));
-        wait_until("the host waits", || creating("wait_event_type = 'Lock'") == "2");
+        wait_until("the host waits", || creating("wait_event_type = 'Lock'") == 2);
         statements.write_all(b"COMMIT;\n").unwrap();
         call.join().unwrap()
     });
@@ -390,7 +382,7 @@ fn a_table_that_is_dropped_is_made_again() {
 }
 
 #[test]
-fn a_table_is_made_once_when_many_find_none() {
+fn hosts_that_start_at_once_on_an_empty_server_count_together() {
     let database = Database::new();
     let sandbox = Sandbox::new();
     let hosts = [(); 4].map(|()| database.start_unready(&sandbox, &["--plugin", EXACT[0]]));

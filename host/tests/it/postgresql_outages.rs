@@ -152,7 +152,7 @@ fn an_increment_that_is_cut_is_unknown_only_where_it_may_have_been_committed() {
             let call = scope.spawn(|| ask(address, "POST /inc"));
             let waiting = "FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
             wait_until("the increment waits for the row", || {
-                "1" == database.psql(&format!("SELECT count(*) {waiting}"))
+                database.sessions("wait_event_type = 'Lock'") == 1
             });
             database.psql(&format!("SELECT pg_terminate_backend(pid) {waiting}"));
             call.join().unwrap()

@@ -92,6 +92,15 @@ impl Database {
         String::from_utf8(output.stdout).unwrap().trim().to_owned()
     }
 
+    /// How many sessions the server has in this database for which `condition` holds.
+    pub fn sessions(&self, condition: &str) -> u32 {
+        let count = self.psql(&format!(
+            "SELECT count(*) FROM pg_stat_activity \
+             WHERE datname = current_database() AND {condition}"
+        ));
+        count.parse().unwrap()
+    }
+
     /// A psql that reads statements from its standard input.
     pub fn shell(&self) -> Command {
         self.psql_in(&self.name)
@@ -103,11 +112,7 @@ impl Database {
         let statements = b"BEGIN; SELECT * FROM user_counter WHERE user_id = 'count' FOR UPDATE;\n";
         shell.stdin.as_mut().unwrap().write_all(statements).unwrap();
         wait_until("the shell has the row's lock", || {
-            "1" == self.psql(
-                "SELECT count(*) FROM pg_stat_activity \
-                 WHERE datname = current_database() AND state = 'idle in transaction' \
-                 AND query LIKE 'SELECT%'",
-            )
+            self.sessions("state = 'idle in transaction' AND query LIKE 'SELECT%'") == 1
         });
         RowHeld(shell)
     }

@@ -8,10 +8,12 @@
 //! * [`http`]: requests and answers.
 //! * [`readiness`]: says when the storage stops and starts answering.
 //! * [`serve`]: all of it put together. [`list`]: the command `tally plugins`.
+//! * [`client`]: one request to the admin listener of a running host.
 //! * [`config`]: everything that can be set.
 
 pub mod bindings;
 pub mod capabilities;
+pub mod client;
 pub mod config;
 pub mod error;
 pub mod http;

@@ -117,6 +117,10 @@ impl Endpoint {
         time_max: Duration,
     ) -> Result<Answer, ClientError> {
         let what = format!("{method} {path}");
+        let advice = match method.is_safe() {
+            true => "check that a host's admin listener is there",
+            false => "whether it was done is unknown, so look before you ask again",
+        };
         let request = self.write(method, path, body, token).map_err(|err| {
             ClientError::Malformed(format!("{what} can't be sent to {self}: {err}"))
         })?;
@@ -128,9 +132,7 @@ impl Endpoint {
             ))
         };
         let unanswered = |reason| {
-            ClientError::Unanswered(format!(
-                "{self} did not answer {what} ({reason}): whether it was done is unknown, so look before you ask again"
-            ))
+            ClientError::Unanswered(format!("{self} did not answer {what} ({reason}): {advice}"))
         };
         let connecting = timeout(time_max, self.connect());
         let stream = match connecting.await.map_err(|_| not_sent(late()))? {

@@ -7,6 +7,8 @@ use clap::{Parser, ValueEnum, value_parser};
 use tally_host::config::PluginSettings;
 use tally_host::plugin::limits::PluginLimits;
 
+use crate::swaps::flags::SwapFlags;
+
 /// Most clients of one run.
 pub const CLIENTS_MAX: u64 = 10_000;
 
@@ -18,6 +20,9 @@ pub const CALLS_MAX: u64 = 100_000_000;
 /// It resets the counter, lets N clients make M increments each, one after the other, reads the count back, and judges:
 /// is the final count what was acknowledged, and are the answers those of one counter in the order of time
 /// (linearizable)? Increments are never retried. Do not let anybody else count on the same counter during the run.
+///
+/// With --swap-every, the server swaps its plugin again and again meanwhile, and the run passes only if no swap failed and
+/// at least one fell inside the traffic.
 ///
 /// With --plugin, or a --counter-type other than web, a plugin is driven in this process, without a server and by one
 /// thread for each client. Files and shared memory that no flag or variable names are then scratch: made for the run and
@@ -67,6 +72,10 @@ pub struct Cli {
     #[arg(long, env = "NO_PROGRESS", value_parser = FalseyValueParser::new())]
     pub no_progress: bool,
 
+    /// Swaps while the load runs.
+    #[command(flatten)]
+    pub swaps: SwapFlags,
+
     /// Which plugin is driven, and on what.
     #[command(flatten)]
     pub plugins: PluginSettings,
@@ -104,8 +113,9 @@ pub enum Method {
 const AFTER_HELP: &str = "\
 Exit status:
   0  the counts are right
-  1  the verdict failed: increments lost or doubled, answers out of order, or nothing proven
+  1  the verdict failed: increments lost or doubled, answers out of order, or nothing proven;
+     or a swap failed, or none fell inside the traffic
   2  bad usage
-  3  the target cannot be reached
+  3  the target cannot be reached, or its admin listener where swaps are to be made
 
 A flag wins over its environment variable. Ctrl-C ends the run early: what was done is still judged.";

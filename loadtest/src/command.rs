@@ -15,7 +15,7 @@ use crate::machine::Machine;
 use crate::options::{Options, TargetOptions};
 use crate::progress::Progress;
 use crate::report::{ExitStatus, Report};
-use crate::run::{RunError, Stop, run};
+use crate::run::{RunError, Stop, run, run_with_swaps};
 use crate::target::Target;
 use crate::target::plugin::PluginTarget;
 use crate::target::web::WebTarget;
@@ -93,7 +93,11 @@ fn load<T: Target>(target: &T, options: &Options) -> Result<Report, Failure> {
     let progress = if options.progress { Progress::stderr() } else { Progress::silent() };
     let stop = Stop::default();
     stop_on_signal(stop.clone());
-    run(target, &options.load, &progress, &stop).map_err(Failure::Run)
+    match &options.swaps {
+        None => run(target, &options.load, &progress, &stop),
+        Some(swaps) => run_with_swaps(target, &options.load, swaps, &progress, &stop),
+    }
+    .map_err(Failure::Run)
 }
 
 fn create(path: &Path) -> anyhow::Result<File> {

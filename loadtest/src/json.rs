@@ -11,6 +11,8 @@ use crate::latency::LatencyUs;
 use crate::machine::Machine;
 use crate::reasons::Reasons;
 use crate::report::Report;
+use crate::swaps::report::SwapReport;
+use crate::swaps::windows::{Side, WINDOW_MS};
 use crate::verdict::Linearizability;
 
 /// Version of the format.
@@ -35,12 +37,14 @@ struct Document<'a> {
     /// Null when no increment was acknowledged.
     latency_us: Option<LatencyUs>,
     verdict: VerdictObject,
-    /// Whether the counts are right, as the exit status 0 says.
+    /// Whether the counts are right, and the swaps if any were asked for, as the exit status 0 says.
     right: bool,
     /// Increments that surely were not applied.
     failed: ReasonsObject<'a>,
     /// Why the outcome of increments is unknown; their number is in the verdict as well.
     unknown: ReasonsObject<'a>,
+    /// Null when no swaps were asked for.
+    swaps: Option<SwapsObject<'a>>,
     /// What a reader has to know to read the figures, as sentences.
     notes: Vec<&'a str>,
     run: RunObject<'a>,
@@ -65,6 +69,45 @@ struct VerdictObject {
 struct ReasonsObject<'a> {
     total: u64,
     reasons: BTreeMap<&'a str, u64>,
+}
+
+#[derive(Serialize)]
+struct SwapsObject<'a> {
+    /// The interval that was asked for.
+    every_ms: u64,
+    /// The plugins that were swapped in, in turn.
+    between: &'a [String],
+    /// Swaps that succeeded.
+    made: u64,
+    failed: ReasonsObject<'a>,
+    /// Swaps that began late, because the one before took longer than the interval.
+    late: u64,
+    /// Successful swaps that began and ended inside the traffic.
+    in_traffic: u64,
+    /// Whether there was none of them, so that the run proves nothing of swaps.
+    void: bool,
+    /// Null when no swap succeeded.
+    longest_pause_us: Option<u64>,
+    /// Null when no swap succeeded.
+    longest_swap_us: Option<f64>,
+    windows: WindowsObject,
+}
+
+/// Acknowledged increments by whether a swap touched the window in which they began.
+#[derive(Serialize)]
+struct WindowsObject {
+    window_ms: u64,
+    with_swap: SideObject,
+    steady: SideObject,
+    /// The percentile with a swap over the steady one; null when either side has too few increments.
+    ratio: Option<f64>,
+}
+
+#[derive(Serialize)]
+struct SideObject {
+    operations: u64,
+    /// Null when there is no operation.
+    p99_9_us: Option<f64>,
 }
 
 #[derive(Serialize)]
@@ -102,9 +145,10 @@ impl<'a> Document<'a> {
                 linearizable: verdict.linearizable(),
                 violation: verdict.violation().map(ToString::to_string),
             },
-            right: verdict.right(),
+            right: report.passed(),
             failed: ReasonsObject::of(&report.failed),
             unknown: ReasonsObject::of(&report.unknown),
+            swaps: report.swaps.as_ref().map(SwapsObject::of),
             notes,
             run: RunObject {
                 target: &report.target,
@@ -121,6 +165,34 @@ impl<'a> Document<'a> {
     }
 }
 
+impl<'a> SwapsObject<'a> {
+    fn of(swaps: &'a SwapReport) -> SwapsObject<'a> {
+        SwapsObject {
+            every_ms: u64::try_from(swaps.every.as_millis()).unwrap_or(u64::MAX),
+            between: &swaps.between,
+            made: swaps.made,
+            failed: ReasonsObject::of(&swaps.failed),
+            late: swaps.late,
+            in_traffic: swaps.in_traffic,
+            void: swaps.void(),
+            longest_pause_us: swaps.longest_pause_us,
+            longest_swap_us: swaps.longest_swap_us,
+            windows: WindowsObject {
+                window_ms: WINDOW_MS,
+                with_swap: SideObject::of(swaps.windows.with_swap),
+                steady: SideObject::of(swaps.windows.steady),
+                ratio: swaps.windows.ratio(),
+            },
+        }
+    }
+}
+
+impl SideObject {
+    fn of(side: Side) -> SideObject {
+        SideObject { operations: side.operations, p99_9_us: side.p99_9_us }
+    }
+}
+
 impl<'a> ReasonsObject<'a> {
     fn of(reasons: &'a Reasons) -> ReasonsObject<'a> {
         ReasonsObject { total: reasons.total(), reasons: reasons.iter().collect() }
@@ -132,7 +204,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::report::tests::{broken_report, sound_report};
+    use crate::report::tests::{broken_report, sound_report, swapped_report};
 
     fn machine() -> Machine {
         let cpu = Some("Fast CPU".to_owned());
@@ -156,6 +228,7 @@ mod tests {
             "right": true,
             "failed": {"total": 1, "reasons": {"503 Service Unavailable: overloaded": 1}},
             "unknown": {"total": 0, "reasons": {}},
+            "swaps": null,
             "notes": [],
             "run": {
                 "target": "http://localhost:8080", "plugin": null, "clients": 2, "calls_per_client": 2,
@@ -164,6 +237,28 @@ mod tests {
             },
         });
         assert_eq!(written(&sound_report()), expected);
+    }
+
+    #[test]
+    fn the_swaps_of_a_run_are_an_object_and_decide_whether_it_is_right() {
+        let document = written(&swapped_report(&[(20, 320, 45), (330, 380, 12)], &[]));
+        let expected = json!({
+            "every_ms": 100, "between": ["a", "b"], "made": 2,
+            "failed": {"total": 0, "reasons": {}}, "late": 1, "in_traffic": 2, "void": false,
+            "longest_pause_us": 45, "longest_swap_us": 300.0,
+            "windows": {
+                "window_ms": 10, "with_swap": {"operations": 3, "p99_9_us": 50.0},
+                "steady": {"operations": 0, "p99_9_us": null}, "ratio": null,
+            },
+        });
+        assert_eq!((&document["swaps"], &document["right"]), (&expected, &json!(true)));
+
+        let document = written(&swapped_report(&[], &["409 Conflict"]));
+        let swaps = &document["swaps"];
+        assert_eq!((&swaps["void"], &document["right"]), (&json!(true), &json!(false)));
+        assert_eq!(swaps["failed"], json!({"total": 1, "reasons": {"409 Conflict": 1}}));
+        assert_eq!(swaps["longest_pause_us"], Value::Null);
+        assert_eq!(document["verdict"]["lost"], json!(0));
     }
 
     #[test]

@@ -8,6 +8,7 @@
 //! * [`command`]: the program around a run; it alone prints and chooses the exit status.
 //! * [`target`]: what is driven. `target/web` is a counter server over HTTP, `target/plugin.rs` a plugin in this process.
 //! * [`run()`]: connects the clients, resets, releases them together, reads back.
+//! * [`swaps`]: swaps of the server's plugin while it runs.
 //! * [`history`]: every operation with its two times; [`reasons`]: why some failed.
 //! * [`checker`]: is the history linearizable? Exact, in O(n log n).
 //! * [`latency`], [`verdict`]: what the histories say.
@@ -36,6 +37,8 @@ pub mod target;
 
 pub mod run;
 
+pub mod swaps;
+
 pub mod history;
 pub mod reasons;
 
@@ -50,7 +53,8 @@ pub mod report;
 
 pub use crate::progress::Progress;
 pub use crate::report::{ExitStatus, Report};
-pub use crate::run::{Load, RunError, Start, Stop, run};
+pub use crate::run::{Load, RunError, Start, Stop, run, run_with_swaps};
+pub use crate::swaps::Swaps;
 pub use crate::target::plugin::PluginTarget;
 pub use crate::target::web::WebTarget;
 pub use crate::target::{Client, Outcome, Target};

@@ -12,6 +12,7 @@ use tally_host::plugin::limits::PluginLimits;
 
 use crate::cli::{CALLS_MAX, Cli, CounterType, Method};
 use crate::run::{Load, Start};
+use crate::swaps::{Swaps, flags};
 
 /// Longest key, in bytes of UTF-8.
 const KEY_BYTES_MAX: usize = 256;
@@ -28,6 +29,8 @@ pub struct Options {
     pub key: Option<String>,
     /// What load to put on it.
     pub load: Load,
+    /// Which swaps to make meanwhile; only with a server.
+    pub swaps: Option<Swaps>,
     /// Where to write the results as JSON.
     pub json: Option<PathBuf>,
     /// Whether to show progress.
@@ -96,13 +99,9 @@ fn check(cli: Cli, matches: &ArgMatches) -> Result<Options, String> {
         start: Start::Reset,
         sole_writer: true,
     };
-    Ok(Options {
-        target: choose_target(cli.clone(), matches)?,
-        key,
-        load,
-        json,
-        progress: !cli.no_progress,
-    })
+    let target = choose_target(cli.clone(), matches)?;
+    let swaps = flags::choose(cli.swaps, &target, matches)?;
+    Ok(Options { target, key, load, swaps, json, progress: !cli.no_progress })
 }
 
 fn choose_target(cli: Cli, matches: &ArgMatches) -> Result<TargetOptions, String> {
@@ -174,12 +173,12 @@ fn choose_plugin_or_server(cli: Cli, matches: &ArgMatches) -> Result<TargetOptio
     Ok(TargetOptions::Web { host, port: cli.counter_port })
 }
 
-fn typed(matches: &ArgMatches, name: &str) -> bool {
+pub(crate) fn typed(matches: &ArgMatches, name: &str) -> bool {
     matches.value_source(name) == Some(ValueSource::CommandLine)
 }
 
 /// An empty environment variable counts as one that is not set, as compose files write it; an empty flag does not.
-fn unless_unset<T: AsRef<std::ffi::OsStr>>(
+pub(crate) fn unless_unset<T: AsRef<std::ffi::OsStr>>(
     value: Option<T>,
     name: &str,
     matches: &ArgMatches,

@@ -7,6 +7,8 @@ use crate::history::Operation;
 use crate::latency::LatencyUs;
 use crate::reasons::Reasons;
 use crate::run::{ClientLog, Load, Start};
+use crate::swaps::report::SwapReport;
+use crate::swaps::swapper::SwapLog;
 use crate::verdict::{Counts, Linearizability, Verdict};
 
 /// Everything that is known after a run. Its `Display` is the text that the program prints.
@@ -32,6 +34,8 @@ pub struct Report {
     pub failed: Reasons,
     /// Increments of unknown outcome, per reason.
     pub unknown: Reasons,
+    /// The swaps that were made meanwhile; `None` when none were asked for.
+    pub swaps: Option<SwapReport>,
     /// Whether the run was told to stop.
     pub interrupted: bool,
     /// What a reader has to know to read the figures, one sentence each.
@@ -41,9 +45,9 @@ pub struct Report {
 /// How the program ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ExitStatus {
-    /// 0: the counts are right.
+    /// 0: the counts are right, and the swaps, where any were asked for, were made.
     CountsRight,
-    /// 1: they are wrong, or nothing is proven.
+    /// 1: the counts are wrong, or nothing is proven, or a swap failed.
     VerdictFailed,
     /// 2: the command line asks for something that cannot be done.
     Usage,
@@ -70,11 +74,25 @@ impl ExitStatus {
 }
 
 impl Report {
+    /// Whether the counts are right and, where swaps were asked for, none failed and one fell inside the traffic.
+    pub fn passed(&self) -> bool {
+        self.verdict.right() && self.swaps.as_ref().is_none_or(SwapReport::passed)
+    }
+
+    /// The verdict in one line.
+    pub fn summary(&self) -> String {
+        let counts = self.verdict.summary();
+        match &self.swaps {
+            Some(swaps) => swaps.summary(counts),
+            None => counts,
+        }
+    }
+
     /// The status with which a program that made this run should end.
     pub fn exit_status(&self) -> ExitStatus {
         if self.verdict.final_count.is_none() {
             ExitStatus::Unreachable
-        } else if self.verdict.right() {
+        } else if self.passed() {
             ExitStatus::CountsRight
         } else {
             ExitStatus::VerdictFailed
@@ -90,22 +108,25 @@ pub(crate) struct Evidence {
     /// The count before the load.
     pub(crate) start: i64,
     pub(crate) logs: Vec<ClientLog>,
+    pub(crate) swaps: Option<SwapLog>,
     pub(crate) final_read: Option<Operation>,
     pub(crate) final_read_error: Option<String>,
     pub(crate) interrupted: bool,
 }
 
 /// Draws the conclusions.
-pub(crate) fn summarise(evidence: Evidence) -> Report {
+pub(crate) fn summarise(mut evidence: Evidence) -> Report {
     let mut failed = Reasons::default();
     let mut unknown = Reasons::default();
     for log in &evidence.logs {
         failed.merge(&log.failed);
         unknown.merge(&log.unknown);
     }
+    let swaps = evidence.swaps.take();
     let operations = || evidence.logs.iter().flat_map(|it| &it.operations);
     let calls_made = operations().count() as u64;
     let latency_us = LatencyUs::of(operations());
+    let swaps = swaps.map(|it| SwapReport::of(it, operations()));
     let seconds = operations().map(|it| it.returned_ns).max().unwrap_or(0) as f64 / 1e9;
     let mut notes = notes(&evidence, calls_made);
 
@@ -136,6 +157,7 @@ pub(crate) fn summarise(evidence: Evidence) -> Report {
         verdict,
         failed,
         unknown,
+        swaps,
         interrupted,
         notes,
     }
@@ -176,12 +198,15 @@ fn notes(evidence: &Evidence, calls_made: u64) -> Vec<String> {
     notes
 }
 
-const RULE: &str = "============================================================";
+pub(crate) const RULE: &str = "============================================================";
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.write_results(f)?;
         self.write_latency(f)?;
+        if let Some(swaps) = &self.swaps {
+            swaps.write(f)?;
+        }
         self.write_verdict(f)
     }
 }
@@ -240,19 +265,19 @@ impl Report {
         for note in &self.notes {
             row(f, "Note:", note)?;
         }
-        row(f, "Verdict:", verdict.summary())?;
+        row(f, "Verdict:", self.summary())?;
         writeln!(f, "{RULE}")
     }
 }
 
-fn write_reasons(f: &mut fmt::Formatter<'_>, reasons: &Reasons) -> fmt::Result {
+pub(crate) fn write_reasons(f: &mut fmt::Formatter<'_>, reasons: &Reasons) -> fmt::Result {
     for (reason, count) in reasons.iter() {
         row(f, "", format_args!("{count} x {reason}"))?;
     }
     Ok(())
 }
 
-fn row(f: &mut fmt::Formatter<'_>, name: &str, value: impl fmt::Display) -> fmt::Result {
+pub(crate) fn row(f: &mut fmt::Formatter<'_>, name: &str, value: impl fmt::Display) -> fmt::Result {
     writeln!(f, "{name:<29}{value}")
 }
 

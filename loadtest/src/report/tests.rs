@@ -1,5 +1,8 @@
+use std::time::Duration;
+
 use super::*;
 use crate::history::{Kind, RUN_ITSELF};
+use crate::swaps::swapper::Swap;
 
 fn log(client: u32, operations: &[(u64, Kind, i64)]) -> ClientLog {
     let mut log = ClientLog::new(client, 0);
@@ -23,6 +26,7 @@ fn evidence(logs: Vec<ClientLog>, end: i64) -> Evidence {
         load: Load { clients: 2, calls_per_client: 2, start: Start::Reset, sole_writer: true },
         start: 0,
         logs,
+        swaps: None,
         final_read: Some(Operation {
             invoked_ns,
             returned_ns,
@@ -37,9 +41,36 @@ fn evidence(logs: Vec<ClientLog>, end: i64) -> Evidence {
 
 /// Three increments in 400 µs, and one refused.
 pub(crate) fn sound_report() -> Report {
+    summarise(evidence(sound_logs(), 3))
+}
+
+fn sound_logs() -> Vec<ClientLog> {
     let first = log(0, &[(0, Kind::Increment, 1), (350, Kind::Increment, 3)]);
     let second = log(1, &[(10, Kind::Increment, 2), (120, Kind::IncrementFailed, 0)]);
-    summarise(evidence(vec![first, second], 3))
+    vec![first, second]
+}
+
+/// Begin, end and pause of a swap, in microseconds.
+type MadeUs = (u64, u64, u64);
+
+/// The sound run, with swaps that succeeded and others that failed.
+pub(crate) fn swapped_report(made: &[MadeUs], failed: &[&str]) -> Report {
+    let swap = |&(begin_us, end_us, paused_us)| Swap {
+        begin_ns: begin_us * 1_000,
+        end_ns: end_us * 1_000,
+        paused_us,
+    };
+    let mut swaps = SwapLog {
+        every: Duration::from_millis(100),
+        between: vec!["a".to_owned(), "b".to_owned()],
+        made: made.iter().map(swap).collect(),
+        failed: Reasons::default(),
+        late: 1,
+    };
+    for reason in failed {
+        swaps.failed.add(reason);
+    }
+    summarise(Evidence { swaps: Some(swaps), ..evidence(sound_logs(), 3) })
 }
 
 /// Two answers of one value, one unknown, a client that gave up, and no final count.
@@ -88,6 +119,65 @@ Verdict:                     counts right
 ============================================================
 ";
     assert_eq!(sound_report().to_string(), expected);
+}
+
+#[test]
+fn swaps_have_a_section_of_their_own_between_latency_and_verdict() {
+    let expected = "\
+max:                         50.0
+============================================================
+SWAPS
+============================================================
+Swaps made:                  2
+Swaps failed:                1
+                             1 x 409 Conflict: a swap is under way
+Swaps inside the traffic:    2
+Swaps that began late:       1
+Longest pause:               45 µs
+Longest swap:                300.0 µs
+p99.9 with a swap:           50.0 µs (3 operations, windows of 10 ms)
+p99.9 without, steady:       no operations
+Ratio of the two:            too few operations, each needs 1000
+============================================================
+VERDICT
+";
+    let failed = ["409 Conflict: a swap is under way"];
+    let text = swapped_report(&[(20, 320, 45), (330, 380, 12)], &failed).to_string();
+    assert!(text.contains(expected), "{text}");
+    let row = "Verdict:                     counts right; 1 of 3 swaps failed\n";
+    assert!(text.contains(row), "{text}");
+}
+
+#[test]
+fn a_run_passes_only_with_a_whole_swap_inside_its_traffic_and_none_that_failed() {
+    const VOID: &str = "VOID: no swap fell inside the traffic, so nothing is proven of swaps";
+    let all_failed = format!("{VOID} (counts right; 2 of 2 swaps failed)");
+    let void = format!("{VOID} (counts right)");
+    // The traffic lasts from 0 to 400 µs.
+    let cases: &[(&[MadeUs], &[&str], ExitStatus, &str)] = &[
+        (&[(0, 400, 0)], &[], ExitStatus::CountsRight, "counts right"),
+        (&[(20, 30, 0), (390, 401, 0)], &[], ExitStatus::CountsRight, "counts right"),
+        (&[(20, 30, 0)], &["no"], ExitStatus::VerdictFailed, "counts right; 1 of 2 swaps failed"),
+        (&[(390, 401, 0)], &[], ExitStatus::VerdictFailed, &void),
+        (&[], &[], ExitStatus::VerdictFailed, &void),
+        (&[], &["no", "never"], ExitStatus::VerdictFailed, &all_failed),
+    ];
+    for (made, failed, status, summary) in cases {
+        let report = swapped_report(made, failed);
+        assert_eq!((report.exit_status(), report.summary().as_str()), (*status, *summary));
+        assert!(report.verdict.right(), "{report}");
+    }
+}
+
+#[test]
+fn swaps_do_not_hide_that_the_counts_are_wrong_or_unknown() {
+    let swapped = swapped_report(&[(20, 30, 0)], &[]).swaps;
+    let wrong = summarise(evidence(sound_logs(), 2));
+    let wrong = Report { swaps: swapped.clone(), ..wrong };
+    assert_eq!(wrong.summary(), "WRONG: 1 lost, not linearizable");
+    assert_eq!(wrong.exit_status(), ExitStatus::VerdictFailed);
+    let unknown = Report { swaps: swapped, ..broken_report() };
+    assert_eq!(unknown.exit_status(), ExitStatus::Unreachable);
 }
 
 #[test]

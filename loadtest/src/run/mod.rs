@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use tokio::runtime::{Builder, Runtime};
+use tokio::sync::oneshot;
 use tokio::task::LocalSet;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
@@ -19,6 +20,7 @@ use self::crew::Crew;
 use crate::history::{Kind, Operation, RUN_ITSELF};
 use crate::progress::Progress;
 use crate::report::{self, Report};
+use crate::swaps::Swaps;
 use crate::target::{Client, Target};
 
 /// How often the final read is tried. Reading twice does no harm, and a server that was killed during the run gets the
@@ -104,6 +106,32 @@ pub fn run<T: Target>(
     progress: &Progress,
     stop: &Stop,
 ) -> Result<Report, RunError> {
+    drive(target, load, None, progress, stop)
+}
+
+/// Puts `load` on `target` as [`run()`] does, makes `swaps` meanwhile, and judges both.
+///
+/// # Errors
+///
+/// As [`run()`], and as unreachable when the admin listener does not answer before the load. Swaps that failed, or that
+/// missed the traffic, are in the [`Report`].
+pub fn run_with_swaps<T: Target>(
+    target: &T,
+    load: &Load,
+    swaps: &Swaps,
+    progress: &Progress,
+    stop: &Stop,
+) -> Result<Report, RunError> {
+    drive(target, load, Some(swaps), progress, stop)
+}
+
+fn drive<T: Target>(
+    target: &T,
+    load: &Load,
+    swaps: Option<&Swaps>,
+    progress: &Progress,
+    stop: &Stop,
+) -> Result<Report, RunError> {
     let runtime = current_thread_runtime().map_err(RunError::Internal)?;
     let local = LocalSet::new();
     let mut crew = Crew::new(target, load, stop);
@@ -112,8 +140,11 @@ pub fn run<T: Target>(
         let mut control = local
             .block_on(&runtime, target.connect(load.clients))
             .map_err(RunError::Unreachable)?;
+        if let Some(swaps) = swaps {
+            local.block_on(&runtime, swaps.check()).map_err(RunError::Unreachable)?;
+        }
         crew.spawn(scope).map_err(RunError::Internal)?;
-        local.block_on(&runtime, conduct(target, load, crew, &mut control, progress, stop))
+        local.block_on(&runtime, conduct(target, load, swaps, crew, &mut control, progress, stop))
     })
 }
 
@@ -121,6 +152,7 @@ pub fn run<T: Target>(
 async fn conduct<T: Target>(
     target: &T,
     load: &Load,
+    swaps: Option<&Swaps>,
     mut crew: Crew<'_, T>,
     control: &mut T::Client,
     progress: &Progress,
@@ -134,7 +166,20 @@ async fn conduct<T: Target>(
 
     let origin = Instant::now();
     crew.release(origin);
-    let mut logs = watch(&mut crew, load, progress, origin).await;
+    let (end, ended) = oneshot::channel();
+    let loading = async {
+        let logs = watch(&mut crew, load, progress, origin).await;
+        // Nobody listens where no swaps are made.
+        let _ = end.send(());
+        logs
+    };
+    let swapping = async {
+        match swaps {
+            Some(swaps) => Some(swaps.make(origin, ended).await),
+            None => None,
+        }
+    };
+    let (mut logs, swaps) = tokio::join!(loading, swapping);
 
     let (final_read, final_read_error) = match read_back(target, load, origin).await {
         Ok(operation) => (Some(operation), None),
@@ -147,6 +192,7 @@ async fn conduct<T: Target>(
         load: *load,
         start,
         logs,
+        swaps,
         final_read,
         final_read_error,
         interrupted: stop.requested(),
@@ -211,6 +257,6 @@ fn current_thread_runtime() -> anyhow::Result<Runtime> {
 }
 
 /// Nanoseconds in 64 bits, which last for 584 years.
-fn nanoseconds(duration: Duration) -> u64 {
+pub(crate) fn nanoseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }

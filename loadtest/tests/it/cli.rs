@@ -11,7 +11,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::server::{Play, Server};
 
 /// Runs the program with a clean environment but for `env`.
-fn loadtest(args: &[&str], env: &[(&str, &str)]) -> Output {
+pub(crate) fn loadtest(args: &[&str], env: &[(&str, &str)]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_loadtest"))
         .env_clear()
         .envs(env.iter().copied())
@@ -28,7 +28,7 @@ fn against(server: &Server, more: &[&str]) -> Output {
     loadtest(&args, &[])
 }
 
-fn text(bytes: &[u8]) -> String {
+pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).expect("UTF-8")
 }
 
@@ -80,6 +80,10 @@ fn variables_stand_in_for_flags_and_flags_win() {
         ("KEY", ""),
         ("PLUGIN", ""),
         ("JSON", ""),
+        ("SWAP_EVERY", ""),
+        ("SWAP_BETWEEN", ""),
+        ("ADMIN", "http://127.0.0.1:1"),
+        ("ADMIN_TOKEN_FILE", ""),
     ];
     let output = loadtest(&["--n-calls-per-client", "5"], &env);
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
@@ -146,6 +150,28 @@ fn bad_usage_is_refused_with_a_sentence_before_any_traffic() {
             "--counter-port cannot go with it",
         ),
         (&["--counter-type", "postgresql", "--do-retries", "perhaps"], "--do-retries"),
+        (&["--swap-every", "100ms"], "--swap-every needs --swap-between"),
+        (&["--swap-between", "a,b"], "--swap-between needs --swap-every"),
+        (&["--swap-every", "100", "--swap-between", "a,b"], "`100` is not a time"),
+        (&["--swap-every", "1ms", "--swap-between", "a,b"], "may be 10 ms to 3600 s"),
+        (&["--swap-every", "100ms", "--swap-between", "a"], "`a` is not a list of plugins"),
+        (
+            &["--swap-every", "100ms", "--swap-between", "a,b", "--plugin", "disk-flock"],
+            "cannot go with a plugin in this process",
+        ),
+        (
+            &["--swap-every", "1s", "--swap-between", "a,b", "--counter-type", "postgresql"],
+            "cannot go with a plugin in this process",
+        ),
+        (
+            &["--swap-every", "1s", "--swap-between", "a,b", "--admin", "localhost:8081"],
+            "--admin: `localhost:8081` is not the address of an admin listener",
+        ),
+        (
+            &["--swap-every", "1s", "--swap-between", "a,b", "--admin-token-file", "/nowhere/x"],
+            "--admin-token-file: cannot read a token from `/nowhere/x`",
+        ),
+        (&["--admin", "http://localhost:1"], "--admin is only for swaps"),
         (&["--no-such-flag"], "--no-such-flag"),
         (
             &["--json", "/no/such/directory/result.json"],
@@ -191,6 +217,10 @@ fn the_help_names_every_flag_with_its_variable_and_exits_0() {
         "plugin",
         "json",
         "no-progress",
+        "swap-every",
+        "swap-between",
+        "admin",
+        "admin-token-file",
     ];
     for flag in flags {
         let variable = flag.to_uppercase().replace('-', "_");

@@ -3,9 +3,11 @@
 //! * `server`: a hand-written counter server on a port of its own, with faults on demand.
 //! * `verdicts`: what a run through the library concludes about each of them.
 //! * `connections`: what a client does when its connection goes away.
+//! * `swaps`: runs while the server swaps its plugin.
 //! * `cli`: the program itself, its exit status and what it prints.
 
 mod cli;
 mod connections;
 mod server;
+mod swaps;
 mod verdicts;

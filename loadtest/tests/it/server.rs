@@ -4,13 +4,13 @@ use std::cell::Cell;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::sync::mpsc;
+use std::sync::{Arc, Mutex, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use http_body_util::Full;
+use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
-use hyper::header::CONNECTION;
+use hyper::header::{AUTHORIZATION, CONNECTION};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
@@ -19,6 +19,7 @@ use tally_loadtest::WebTarget;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio::task::{LocalSet, spawn_local};
+use tokio::time::sleep;
 
 /// What the server does with increments. "Some" are every tenth.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,11 +51,27 @@ pub(crate) enum Play {
     IgnoresReset,
     /// Knows no path at all.
     Unrelated,
+    /// Swaps its plugin when a client with the token asks; an increment takes [`SLOW_MS`], so that a run lasts.
+    Swaps,
+    /// The same, but a swap takes [`SLOW_SWAP_MS`].
+    SwapsSlowly,
+    /// The same, but every swap is refused.
+    RefusesSwaps,
 }
+
+/// The token of the plays that swap.
+pub(crate) const TOKEN: &str = "s3cret";
+
+/// How long an increment takes in the plays that swap, in milliseconds.
+pub(crate) const SLOW_MS: u64 = 1;
+
+/// How long a slow swap takes, in milliseconds.
+pub(crate) const SLOW_SWAP_MS: u64 = 30;
 
 /// A running server; dropping it stops it.
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
+    swaps: Arc<Mutex<Vec<String>>>,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -68,6 +85,8 @@ impl Server {
     pub(crate) fn start_at(play: Play, count: i64) -> Server {
         let (tell_address, address) = mpsc::channel();
         let (stop, stopped) = oneshot::channel();
+        let swaps = Arc::new(Mutex::new(Vec::new()));
+        let asked = Arc::clone(&swaps);
         let thread = thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
@@ -78,8 +97,12 @@ impl Server {
                 tell_address
                     .send(listener.local_addr().expect("an address"))
                     .expect("the test waits");
-                let counter =
-                    Rc::new(Counter { play, count: Cell::new(count), calls: Cell::new(0) });
+                let counter = Rc::new(Counter {
+                    play,
+                    count: Cell::new(count),
+                    calls: Cell::new(0),
+                    swaps: asked,
+                });
                 tokio::select! {
                     () = accept(listener, counter) => {}
                     _ = stopped => {}
@@ -87,7 +110,12 @@ impl Server {
             });
         });
         let address = address.recv().expect("the server binds a port");
-        Server { address, stop: Some(stop), thread: Some(thread) }
+        Server { address, swaps, stop: Some(stop), thread: Some(thread) }
+    }
+
+    /// The bodies of all swaps that were asked for with the token.
+    pub(crate) fn swaps(&self) -> Vec<String> {
+        self.swaps.lock().expect("no panic").clone()
     }
 
     pub(crate) fn target(&self) -> WebTarget {
@@ -112,6 +140,8 @@ struct Counter {
     count: Cell<i64>,
     /// Increments that were asked for.
     calls: Cell<u64>,
+    /// The bodies of the swaps that were asked for.
+    swaps: Arc<Mutex<Vec<String>>>,
 }
 
 async fn accept(listener: TcpListener, counter: Rc<Counter>) {
@@ -126,7 +156,7 @@ async fn accept(listener: TcpListener, counter: Rc<Counter>) {
                 spawn_local(serve(stream, Rc::clone(&counter)));
             }
             // Nothing else wakes this loop when the counter dies.
-            () = tokio::time::sleep(Duration::from_millis(1)) => {}
+            () = sleep(Duration::from_millis(1)) => {}
         }
     }
 }
@@ -162,11 +192,48 @@ impl Counter {
             (&Method::GET, "/count" | "") => {
                 Ok(self.ok(format!(r#"{{"count":{}}}"#, self.count.get())))
             }
+            (_, "/admin/plugin" | "/admin/plugins") if self.swaps_at_all() => {
+                self.administer(request).await
+            }
             _ => Ok(json(StatusCode::NOT_FOUND, "{}".to_owned())),
         }
     }
 
+    fn swaps_at_all(&self) -> bool {
+        matches!(self.play, Play::Swaps | Play::SwapsSlowly | Play::RefusesSwaps)
+    }
+
+    async fn administer(&self, request: Request<Incoming>) -> Answer {
+        let token = request.headers().get(AUTHORIZATION).and_then(|it| it.to_str().ok());
+        if token != Some(&format!("Bearer {TOKEN}")) {
+            return Ok(refusal(StatusCode::UNAUTHORIZED, "this needs the token"));
+        }
+        let method = request.method().clone();
+        let body = request.into_body().collect().await?.to_bytes();
+        if method == Method::GET {
+            return Ok(self.ok("[]".to_owned()));
+        }
+        let generation = {
+            let mut swaps = self.swaps.lock().expect("no panic");
+            swaps.push(String::from_utf8(body.to_vec())?);
+            swaps.len()
+        };
+        match self.play {
+            Play::RefusesSwaps => {
+                return Ok(refusal(StatusCode::CONFLICT, "the old plugin does not drain"));
+            }
+            Play::SwapsSlowly => sleep(Duration::from_millis(SLOW_SWAP_MS)).await,
+            _ => {}
+        }
+        Ok(self.ok(format!(
+            r#"{{"generation":{generation},"plugin":"x","fenced":true,"paused_us":{generation},"drained_us":2}}"#
+        )))
+    }
+
     async fn increment(&self) -> Answer {
+        if self.swaps_at_all() {
+            sleep(Duration::from_millis(SLOW_MS)).await;
+        }
         self.calls.set(self.calls.get() + 1);
         let special = self.calls.get().is_multiple_of(10);
         let next = self.count.get() + 1;
@@ -216,6 +283,11 @@ impl Counter {
 
 fn problem(status: StatusCode, title: &str) -> Response<Full<Bytes>> {
     json(status, format!(r#"{{"status":{},"title":"{title}"}}"#, status.as_u16()))
+}
+
+/// A problem that says why.
+fn refusal(status: StatusCode, detail: &str) -> Response<Full<Bytes>> {
+    json(status, format!(r#"{{"status":{},"detail":"{detail}"}}"#, status.as_u16()))
 }
 
 fn json(status: StatusCode, body: String) -> Response<Full<Bytes>> {

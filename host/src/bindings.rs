@@ -1,4 +1,4 @@
-//! The Rust side of `wit/world.wit`, world `contract`: the only `bindgen!` call of the host.
+//! The Rust side of `wit/world.wit`, worlds `contract` and `optional`: the only `bindgen!` calls of the host.
 //! What its items mean stands in the WIT files.
 
 #![allow(missing_docs, unsafe_code, reason = "generated")]
@@ -22,5 +22,16 @@ wasmtime::component::bindgen!({
     },
 });
 
+/// What a plugin may export beside the contract, and often does not.
+pub mod optional {
+    wasmtime::component::bindgen!({ path: "../wit", world: "optional" });
+}
+
 /// The interface that every plugin exports.
 pub const COUNTER_INTERFACE: &str = "tally:counter/counter@1.0.0";
+
+/// The interface of plugins that can list their counters.
+pub const ENTRIES_INTERFACE: &str = "tally:counter/entries@1.0.0";
+
+/// The interface of plugins that have work at an interval.
+pub const PERIODIC_INTERFACE: &str = "tally:counter/periodic@1.0.0";

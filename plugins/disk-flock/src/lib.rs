@@ -11,12 +11,18 @@
 
 extern crate alloc;
 
+mod list;
 mod path;
 mod record;
 mod storage;
 
 use storage::Storage;
-use tally_plugin::{Counter, Error, String, export, locks::Mode};
+use tally_plugin::{
+    Counter, Entries, Error, String, Vec,
+    entries::{self, Entry, Page},
+    export, export_entries,
+    locks::Mode,
+};
 
 struct DiskFlock;
 
@@ -43,4 +49,19 @@ impl Counter for DiskFlock {
     }
 }
 
+impl Entries for DiskFlock {
+    fn list(cursor: Option<String>, entries_max: u32) -> Result<Page, entries::Error> {
+        let storage = Storage::get()?;
+        let _guard = storage.hold(Mode::Shared)?;
+        Ok(storage.list(cursor.as_deref(), entries_max)?)
+    }
+
+    fn put(entries: Vec<Entry>) -> Result<(), entries::Error> {
+        let storage = Storage::get()?;
+        let _guard = storage.hold(Mode::Exclusive)?;
+        storage.put(&entries)
+    }
+}
+
 export!(DiskFlock);
+export_entries!(DiskFlock);

@@ -1,10 +1,11 @@
 //! The granted directory: its lock, and the files in it.
 
-use alloc::{format, string::String, vec::Vec};
+use alloc::{collections::BTreeSet, format, string::String, vec::Vec};
 
 use once_cell::race::OnceBox;
 use tally_plugin::{
     Box, Error,
+    entries::{self, Entry},
     locks::{Guard, Lock, Mode},
     wasi::{
         config::store,
@@ -22,10 +23,10 @@ const LOCK_WAIT_MS: u32 = 5_000;
 
 /// What this instance was granted, looked up once.
 pub struct Storage {
-    directory: Descriptor,
+    pub(crate) directory: Descriptor,
     directory_path: String,
     /// Name of the default counter's file.
-    file: String,
+    pub(crate) file: String,
     flush: bool,
     lock: Lock,
 }
@@ -91,7 +92,43 @@ impl Storage {
         Ok(CounterFile { storage: self, path, content })
     }
 
-    fn failed(&self, action: &str, path: &str, code: ErrorCode) -> Error {
+    /// Stores each value as [`CounterFile::write`] does; the caller holds the lock.
+    pub fn put(&self, entries: &[Entry]) -> Result<(), entries::Error> {
+        let mut folders = BTreeSet::new();
+        let written = entries.iter().try_for_each(|Entry { key, value }| {
+            let stored = self.open(key).and_then(|file| file.write_file(*value));
+            folders.extend(stored.map_err(|error| entries::Error::of_key(key, error))?);
+            Ok(())
+        });
+        // Of those that were written, too, when one was not: the next caller expects that their names last.
+        let flushed = self.flush_folders(&folders);
+        written.and(Ok(flushed?))
+    }
+
+    /// A new name survives the loss of power only when its folder was flushed too.
+    fn flush_folders<'a>(
+        &self,
+        folders: impl IntoIterator<Item = &'a String>,
+    ) -> Result<(), Error> {
+        if !self.flush {
+            return Ok(());
+        }
+        for folder in folders {
+            let flags = DescriptorFlags::READ;
+            let opened =
+                self.directory.open_at(PathFlags::empty(), folder, OpenFlags::DIRECTORY, flags);
+            opened.and_then(|folder| folder.sync()).map_err(|code| {
+                Error::OutcomeUnknown(format!(
+                    "can't flush the folder {}/{folder}: {}",
+                    self.directory_path,
+                    code.name()
+                ))
+            })?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn failed(&self, action: &str, path: &str, code: ErrorCode) -> Error {
         Error::Unavailable(format!(
             "can't {action} {}/{path}: {}",
             self.directory_path,
@@ -121,10 +158,16 @@ impl CounterFile<'_> {
 
     /// Stores `value`; when this returns, it is as durable as the settings ask for.
     pub fn write(&self, value: i64) -> Result<(), Error> {
+        self.storage.flush_folders(&self.write_file(value)?)
+    }
+
+    /// Stores `value`, and returns the folders that must be flushed before it is durable.
+    fn write_file(&self, value: i64) -> Result<Vec<String>, Error> {
         let record = record::format(value);
         match &self.content {
             Some(content) if content.fixed_width => {
-                self.overwrite(&content.descriptor, record.as_bytes())
+                self.overwrite(&content.descriptor, record.as_bytes())?;
+                Ok(Vec::new())
             }
             _ => self.replace(record.as_bytes()),
         }
@@ -144,8 +187,8 @@ impl CounterFile<'_> {
         })
     }
 
-    /// Puts a whole new file in the place of the old one, or where none was.
-    fn replace(&self, record: &[u8]) -> Result<(), Error> {
+    /// Puts a whole new file in the place of the old one, or where none was; returns the folders on the way to it.
+    fn replace(&self, record: &[u8]) -> Result<Vec<String>, Error> {
         let folders = self.make_folders()?;
         // The name is free: only the holder of the lock uses it.
         let temporary = format!("{}.tmp", self.path);
@@ -158,17 +201,7 @@ impl CounterFile<'_> {
             let _ = directory.unlink_file_at(&temporary);
             return Err(self.storage.failed("write", &temporary, code));
         }
-        for folder in folders {
-            self.flush_folder(folder).map_err(|code| {
-                Error::OutcomeUnknown(format!(
-                    "can't flush the folder of {}/{}: {}",
-                    self.storage.directory_path,
-                    self.path,
-                    code.name()
-                ))
-            })?;
-        }
-        Ok(())
+        Ok(folders)
     }
 
     fn write_temporary(&self, temporary: &str, record: &[u8]) -> Result<(), ErrorCode> {
@@ -183,26 +216,16 @@ impl CounterFile<'_> {
     }
 
     /// Makes the folders on the way to the file; returns them all, the outermost first.
-    fn make_folders(&self) -> Result<Vec<&str>, Error> {
-        let mut folders = Vec::from(["."]);
+    fn make_folders(&self) -> Result<Vec<String>, Error> {
+        let mut folders = Vec::from([String::from(".")]);
         for (end, _) in self.path.match_indices('/') {
             let folder = &self.path[..end];
             match self.storage.directory.create_directory_at(folder) {
-                Ok(()) | Err(ErrorCode::Exist) => folders.push(folder),
+                Ok(()) | Err(ErrorCode::Exist) => folders.push(folder.into()),
                 Err(code) => return Err(self.storage.failed("make", folder, code)),
             }
         }
         Ok(folders)
-    }
-
-    /// A new name survives the loss of power only when its folder was flushed too.
-    fn flush_folder(&self, folder: &str) -> Result<(), ErrorCode> {
-        if !self.storage.flush {
-            return Ok(());
-        }
-        let flags = DescriptorFlags::READ;
-        let directory = &self.storage.directory;
-        directory.open_at(PathFlags::empty(), folder, OpenFlags::DIRECTORY, flags)?.sync()
     }
 
     fn flush(&self, descriptor: &Descriptor) -> Result<(), ErrorCode> {

@@ -6,9 +6,10 @@
 #![cfg_attr(target_arch = "wasm32", no_std)]
 
 use tally_plugin::{
-    Counter, Error, String,
+    Counter, Entries, Error, String, Vec,
     database::{Value, execute},
-    export,
+    entries::{self, Entry, Page},
+    export, export_entries,
     user_counter::{self, integers},
 };
 
@@ -34,4 +35,15 @@ impl Counter for InplaceUpdate {
     }
 }
 
+impl Entries for InplaceUpdate {
+    fn list(cursor: Option<String>, entries_max: u32) -> Result<Page, entries::Error> {
+        user_counter::list(cursor, entries_max)
+    }
+
+    fn put(entries: Vec<Entry>) -> Result<(), entries::Error> {
+        user_counter::put(entries)
+    }
+}
+
 export!(InplaceUpdate);
+export_entries!(InplaceUpdate);

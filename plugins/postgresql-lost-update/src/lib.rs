@@ -8,9 +8,10 @@
 use core::slice::from_ref;
 
 use tally_plugin::{
-    Counter, Error, String,
+    Counter, Entries, Error, String, Vec,
     database::{Isolation, Transaction, Value},
-    export,
+    entries::{self, Entry, Page},
+    export, export_entries,
     user_counter::{self, integers},
 };
 
@@ -44,4 +45,15 @@ impl Counter for LostUpdate {
     }
 }
 
+impl Entries for LostUpdate {
+    fn list(cursor: Option<String>, entries_max: u32) -> Result<Page, entries::Error> {
+        user_counter::list(cursor, entries_max)
+    }
+
+    fn put(entries: Vec<Entry>) -> Result<(), entries::Error> {
+        user_counter::put(entries)
+    }
+}
+
 export!(LostUpdate);
+export_entries!(LostUpdate);

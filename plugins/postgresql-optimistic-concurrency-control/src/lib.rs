@@ -10,9 +10,10 @@
 use core::{slice::from_ref, time::Duration};
 
 use tally_plugin::{
-    Counter, Error, RetryBudget, String, WAIT_MAX,
+    Counter, Entries, Error, RetryBudget, String, Vec, WAIT_MAX,
     database::{Value, execute},
-    export, retry,
+    entries::{self, Entry, Page},
+    export, export_entries, retry,
     user_counter::{self, ask, integers},
 };
 
@@ -45,6 +46,16 @@ impl Counter for OptimisticConcurrencyControl {
     }
 }
 
+impl Entries for OptimisticConcurrencyControl {
+    fn list(cursor: Option<String>, entries_max: u32) -> Result<Page, entries::Error> {
+        user_counter::list(cursor, entries_max)
+    }
+
+    fn put(entries: Vec<Entry>) -> Result<(), entries::Error> {
+        user_counter::put(entries)
+    }
+}
+
 /// None when somebody else changed the row; some none when there is no row.
 fn compare_and_set(user_id: &Value, delta: i64) -> Result<Option<Option<i64>>, Error> {
     let Some([counter, version]) = integers(&ask(READ, from_ref(user_id))?)? else {
@@ -58,3 +69,4 @@ fn compare_and_set(user_id: &Value, delta: i64) -> Result<Option<Option<i64>>, E
 }
 
 export!(OptimisticConcurrencyControl);
+export_entries!(OptimisticConcurrencyControl);

@@ -10,9 +10,10 @@
 use core::{slice::from_ref, time::Duration};
 
 use tally_plugin::{
-    Counter, Error, RetryBudget, String, WAIT_MAX,
+    Counter, Entries, Error, RetryBudget, String, Vec, WAIT_MAX,
     database::{Isolation, Transaction, Value},
-    export, retry,
+    entries::{self, Entry, Page},
+    export, export_entries, retry,
     user_counter::{self, integers},
 };
 
@@ -51,6 +52,16 @@ impl Counter for SerializableUpdate {
     }
 }
 
+impl Entries for SerializableUpdate {
+    fn list(cursor: Option<String>, entries_max: u32) -> Result<Page, entries::Error> {
+        user_counter::list(cursor, entries_max)
+    }
+
+    fn put(entries: Vec<Entry>) -> Result<(), entries::Error> {
+        user_counter::put(entries)
+    }
+}
+
 fn read_and_write(user_id: &Value, delta: i64) -> Result<Option<i64>, Error> {
     let transaction = Transaction::begin(Isolation::Serializable)?;
     let read = transaction.execute(READ, from_ref(user_id))?;
@@ -64,3 +75,4 @@ fn read_and_write(user_id: &Value, delta: i64) -> Result<Option<i64>, Error> {
 }
 
 export!(SerializableUpdate);
+export_entries!(SerializableUpdate);

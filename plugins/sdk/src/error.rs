@@ -2,7 +2,7 @@
 
 use alloc::{format, string::ToString};
 
-use crate::{Error, cells, database, locks, wasi::config::store};
+use crate::{Error, cells, database, entries, locks, wasi::config::store};
 
 impl From<cells::Error> for Error {
     fn from(error: cells::Error) -> Self {
@@ -48,5 +48,59 @@ impl From<store::Error> for Error {
     fn from(error: store::Error) -> Self {
         let (store::Error::Upstream(why) | store::Error::Io(why)) = error;
         Error::Unavailable(format!("can't read the plugin's settings: {why}"))
+    }
+}
+
+/// The contract's errors as those of the entries: what may be tried again is unavailable, also where the outcome is
+/// unknown, because putting an entry twice does no harm.
+impl From<Error> for entries::Error {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Conflict => {
+                entries::Error::Unavailable("others were in the way for too long".to_string())
+            }
+            Error::Unavailable(why) | Error::OutcomeUnknown(why) => {
+                entries::Error::Unavailable(why)
+            }
+            Error::InvalidKey(why) => entries::Error::InvalidKey(why),
+            Error::Overflow => entries::Error::Other("the value is too large".to_string()),
+            Error::Other(why) => entries::Error::Other(why),
+        }
+    }
+}
+
+impl entries::Error {
+    /// Why the entry of `key` was not stored; where the key or its value is the reason, the text names it.
+    pub fn of_key(key: &str, error: impl Into<Error>) -> Self {
+        match error.into() {
+            Error::InvalidKey(why) => entries::Error::InvalidKey(format!("\"{key}\": {why}")),
+            Error::Overflow => {
+                entries::Error::Other(format!("the value of \"{key}\" is too large"))
+            }
+            error => error.into(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_entry_that_can_not_be_stored_is_named() {
+        let refused = |error: Error| entries::Error::of_key("k", error);
+        let invalid = refused(Error::InvalidKey("too long".into()));
+        assert!(matches!(invalid, entries::Error::InvalidKey(why) if why == "\"k\": too long"));
+        let overflow = refused(Error::Overflow);
+        assert!(matches!(overflow, entries::Error::Other(why) if why.contains("\"k\"")));
+    }
+
+    #[test]
+    fn what_may_be_put_again_is_unavailable() {
+        for error in
+            [Error::Conflict, Error::Unavailable("why".into()), Error::OutcomeUnknown("why".into())]
+        {
+            assert!(matches!(error.into(), entries::Error::Unavailable(_)));
+        }
     }
 }

@@ -23,6 +23,9 @@
 //! export!(Atomic);
 //! ```
 //!
+//! A plugin that can list its counters implements [`Entries`] too, and one that has work at an interval [`Periodic`];
+//! [`export_entries!`] and [`export_periodic!`] export them.
+//!
 //! The compiled component imports exactly the interfaces whose functions it calls,
 //! and those are the grants it needs. That is why plugins do without `std`: it would import
 //! a dozen WASI interfaces that no counter uses. Allocation and panics work as usual;
@@ -32,6 +35,7 @@
 
 extern crate alloc;
 
+pub mod cell_entries;
 mod error;
 mod retry;
 #[cfg(target_arch = "wasm32")]
@@ -39,7 +43,7 @@ mod runtime;
 mod settings;
 pub mod user_counter;
 
-/// The bindings of `wit/world.wit`, world `plugin`, as generated.
+/// The bindings of `wit/world.wit`, worlds `plugin`, `entries` and `periodic`, as generated.
 #[allow(
     missing_docs,
     unsafe_code,
@@ -55,14 +59,40 @@ pub mod bindings {
         pub_export_macro: true,
         default_bindings_module: "tally_plugin::bindings",
     });
+
+    /// World `entries`. A world of its own, because a component must have all the exports of a world.
+    pub mod entries {
+        wit_bindgen::generate!({
+            path: "../../wit",
+            world: "entries",
+            generate_all,
+            pub_export_macro: true,
+            default_bindings_module: "tally_plugin::bindings::entries",
+        });
+    }
+
+    /// World `periodic`.
+    pub mod periodic {
+        wit_bindgen::generate!({
+            path: "../../wit",
+            world: "periodic",
+            generate_all,
+            pub_export_macro: true,
+            default_bindings_module: "tally_plugin::bindings::periodic",
+        });
+    }
 }
 
 pub use alloc::{boxed::Box, format, string::String, vec::Vec};
 
+/// Optional: `list` and `put`, see `wit/deps/tally-counter@1.0.0`; and their types.
+pub use bindings::entries::exports::tally::counter::entries::{self, Guest as Entries};
 /// Why a call failed; see `wit/deps/tally-counter@1.0.0`.
 pub use bindings::exports::tally::counter::counter::Error;
 /// The contract: `increment`, `get` and `reset`.
 pub use bindings::exports::tally::counter::counter::Guest as Counter;
+/// Optional: `tick`, which the host calls at an interval.
+pub use bindings::periodic::exports::tally::counter::periodic::Guest as Periodic;
 /// Capability `file-lock`: locks on files.
 pub use bindings::tally::file_lock::locks;
 /// Capability `shared-memory`: 64-bit cells in memory that processes share.
@@ -83,12 +113,36 @@ pub const DEFAULT_KEY: &str = "count";
 #[macro_export]
 macro_rules! export {
     ($counter:ident) => {
+        $crate::export_as!($counter, Counter, $crate::bindings);
+    };
+}
+
+/// Makes a type that implements [`Entries`] another export, beside [`export!`].
+#[macro_export]
+macro_rules! export_entries {
+    ($entries:ident) => {
+        $crate::export_as!($entries, Entries, $crate::bindings::entries);
+    };
+}
+
+/// Makes a type that implements [`Periodic`] another export, beside [`export!`].
+#[macro_export]
+macro_rules! export_periodic {
+    ($periodic:ident) => {
+        $crate::export_as!($periodic, Periodic, $crate::bindings::periodic);
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! export_as {
+    ($exported:ident, $interface:ident, $($bindings:tt)*) => {
         #[cfg(target_arch = "wasm32")]
-        $crate::bindings::export!($counter with_types_in $crate::bindings);
+        $($bindings)*::export!($exported with_types_in $($bindings)*);
         #[cfg(not(target_arch = "wasm32"))]
         const _: () = {
-            const fn is_counter<T: $crate::Counter>() {}
-            is_counter::<$counter>();
+            const fn is_implemented<T: $crate::$interface>() {}
+            is_implemented::<$exported>();
         };
     };
 }

@@ -1,4 +1,4 @@
-//! What `std` would bring to a component: an allocator, a panic handler,
+//! What `std` would bring to a component: an allocator, a panic handler, the comparison of texts,
 //! and the function through which the host places strings in the guest's memory.
 
 #![allow(unsafe_code, reason = "the canonical ABI hands over raw memory")]
@@ -7,6 +7,11 @@ use alloc::alloc::{Layout, alloc, realloc};
 
 #[global_allocator]
 static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
+
+// Ordering texts calls `memcmp`, which the target has in its C library. The linker takes from a library only what is
+// called, so no import comes with it.
+#[link(name = "c")]
+unsafe extern "C" {}
 
 /// A panic is a trap: the host drops the instance and answers its caller with an error.
 #[panic_handler]

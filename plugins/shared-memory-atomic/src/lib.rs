@@ -2,7 +2,11 @@
 
 #![cfg_attr(target_arch = "wasm32", no_std)]
 
-use tally_plugin::{Counter, Error, String, cells, export};
+use tally_plugin::{
+    Counter, Entries, Error, String, Vec, cell_entries, cells,
+    entries::{self, Entry, Page},
+    export, export_entries,
+};
 
 struct Atomic;
 
@@ -20,4 +24,15 @@ impl Counter for Atomic {
     }
 }
 
+impl Entries for Atomic {
+    fn list(cursor: Option<String>, entries_max: u32) -> Result<Page, entries::Error> {
+        cell_entries::list(cursor, entries_max)
+    }
+
+    fn put(entries: Vec<Entry>) -> Result<(), entries::Error> {
+        cell_entries::put(entries)
+    }
+}
+
 export!(Atomic);
+export_entries!(Atomic);

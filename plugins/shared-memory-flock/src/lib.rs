@@ -9,7 +9,9 @@ use core::time::Duration;
 
 use once_cell::race::OnceBox;
 use tally_plugin::{
-    Box, Counter, Error, RetryBudget, String, WAIT_MAX, cells, export,
+    Box, Counter, Entries, Error, RetryBudget, String, Vec, WAIT_MAX, cell_entries, cells,
+    entries::{self, Entry, Page},
+    export, export_entries,
     locks::{Guard, Lock, Mode},
     retry,
 };
@@ -44,6 +46,18 @@ impl Counter for Flock {
     }
 }
 
+impl Entries for Flock {
+    /// As for `get`, no lock is needed.
+    fn list(cursor: Option<String>, entries_max: u32) -> Result<Page, entries::Error> {
+        cell_entries::list(cursor, entries_max)
+    }
+
+    fn put(entries: Vec<Entry>) -> Result<(), entries::Error> {
+        let _guard = hold()?;
+        cell_entries::put(entries)
+    }
+}
+
 fn hold() -> Result<Guard, Error> {
     static LOCK: OnceBox<Lock> = OnceBox::new();
     let lock = LOCK.get_or_try_init(|| Lock::open("counter").map(Box::new))?;
@@ -51,3 +65,4 @@ fn hold() -> Result<Guard, Error> {
 }
 
 export!(Flock);
+export_entries!(Flock);

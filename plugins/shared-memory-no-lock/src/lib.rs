@@ -5,7 +5,11 @@
 
 #![cfg_attr(target_arch = "wasm32", no_std)]
 
-use tally_plugin::{Counter, Error, String, cells, export};
+use tally_plugin::{
+    Counter, Entries, Error, String, Vec, cell_entries, cells,
+    entries::{self, Entry, Page},
+    export, export_entries,
+};
 
 struct NoLock;
 
@@ -26,4 +30,15 @@ impl Counter for NoLock {
     }
 }
 
+impl Entries for NoLock {
+    fn list(cursor: Option<String>, entries_max: u32) -> Result<Page, entries::Error> {
+        cell_entries::list(cursor, entries_max)
+    }
+
+    fn put(entries: Vec<Entry>) -> Result<(), entries::Error> {
+        cell_entries::put(entries)
+    }
+}
+
 export!(NoLock);
+export_entries!(NoLock);

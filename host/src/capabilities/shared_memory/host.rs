@@ -1,7 +1,7 @@
 //! The interface `tally:shared-memory/cells` on a region.
 
 use super::{CellError, SharedMemoryCtx};
-use crate::bindings::tally::shared_memory::cells::{Error, Host};
+use crate::bindings::tally::shared_memory::cells::{Cell, Error, Host, Page};
 
 type Answer<T> = wasmtime::Result<Result<T, Error>>;
 
@@ -20,6 +20,12 @@ impl Host for SharedMemoryCtx {
 
     fn compare_exchange(&mut self, key: String, expected: i64, new: i64) -> Answer<i64> {
         Ok(self.region.compare_exchange(&key, expected, new).map_err(Error::from))
+    }
+
+    fn list(&mut self, start: u64, cells_max: u32) -> wasmtime::Result<Page> {
+        let (cells, next) = self.region.list(start, cells_max);
+        let cells = cells.into_iter().map(|(key, value)| Cell { key, value }).collect();
+        Ok(Page { cells, next })
     }
 }
 

@@ -4,7 +4,10 @@ use std::{collections::HashMap, fs, sync::Barrier, thread};
 
 use proptest::prelude::*;
 
-use super::{CellError, Region};
+use super::{
+    CellError, Region,
+    region::{CELLS_PER_LIST_MAX, SLOTS_PER_LIST_MAX},
+};
 
 fn region(capacity: u32) -> (tempfile::TempDir, Region) {
     let dir = tempfile::tempdir().unwrap();
@@ -151,6 +154,98 @@ fn processes_that_make_the_same_keys_at_the_same_time_lose_none() {
         assert_eq!(region.load(&key), Ok(4), "{key}");
     }
     assert_eq!(region.add("one more", 1), Err(CellError::Full(5_000)), "each key was made once");
+}
+
+/// All pages of a listing, each checked against the limits.
+fn list_all(region: &Region, cells_max: u32) -> Vec<(String, i64)> {
+    let (mut cells, mut start) = (Vec::new(), 0);
+    loop {
+        let (page, next) = region.list(start, cells_max);
+        assert!(page.len() <= CELLS_PER_LIST_MAX.min(cells_max as usize));
+        cells.extend(page);
+        let Some(next) = next else { return cells };
+        assert!(start < next && next - start <= SLOTS_PER_LIST_MAX as u64, "{start} to {next}");
+        start = next;
+    }
+}
+
+#[test]
+fn a_listing_shows_each_key_once_with_its_value() {
+    // More slots, and more keys, than one page has.
+    let (_dir, region) = region(20_000);
+    let mut expected: Vec<(String, i64)> =
+        (0..5_000).map(|idx| (format!("key-{idx}"), idx - 9)).collect();
+    expected.extend([
+        ("k".into(), i64::MIN),
+        ("k".repeat(256), i64::MAX),
+        ("añ\u{1f980}".into(), 1),
+        ("\u{1f980}".repeat(64), 2),
+    ]);
+    for (key, value) in &expected {
+        region.store(key, *value).unwrap();
+    }
+    expected.sort();
+    for cells_max in [1, 7, 1_000, u32::MAX] {
+        let mut listed = list_all(&region, cells_max);
+        listed.sort();
+        assert_eq!(listed, expected, "{cells_max} at a time");
+    }
+}
+
+#[test]
+fn keys_that_are_there_all_the_while_are_listed_once_while_others_are_added() {
+    let old = || (0..2_000).map(|idx| format!("old-{idx}"));
+    let (_dir, region) = region(20_000);
+    for key in old() {
+        region.store(&key, 1).unwrap();
+    }
+    let start = Barrier::new(2);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            start.wait();
+            for idx in 0..18_000 {
+                region.store(&format!("new-{idx}"), 2).unwrap();
+            }
+        });
+        start.wait();
+        for _ in 0..20 {
+            let mut seen: HashMap<String, u32> = HashMap::new();
+            for (key, value) in list_all(&region, 100) {
+                assert!(value == 1 || key.starts_with("new-"), "{key}: {value}");
+                *seen.entry(key).or_default() += 1;
+            }
+            assert!(seen.values().all(|times| *times == 1));
+            assert!(old().all(|key| seen.contains_key(&key)));
+        }
+    });
+}
+
+#[test]
+fn a_listing_begun_anywhere_ends() {
+    let (_dir, region) = region(2);
+    region.store("a", 5).unwrap();
+    for start in [4, 5, 1 << 32, u64::MAX - 1, u64::MAX] {
+        assert_eq!(region.list(start, u32::MAX), (vec![], None), "{start}");
+    }
+    assert_eq!(region.list(0, 0), (vec![], Some(0)));
+}
+
+#[test]
+fn slots_that_another_process_damaged_are_not_listed() {
+    let (dir, region) = region(2);
+    region.store("a", 5).unwrap();
+    let path = dir.path().join("region");
+    let intact = fs::read(&path).unwrap();
+    for (offset, damage) in [(16, 0), (16, 257), (16, u64::MAX), (24, u64::MAX)] {
+        let mut content = intact.clone();
+        for slot in content[64..].chunks_mut(320) {
+            slot[offset..offset + 8].copy_from_slice(&damage.to_le_bytes());
+        }
+        fs::write(&path, content).unwrap();
+        assert_eq!(region.list(0, 9), (vec![], None), "{damage} at {offset}");
+    }
+    fs::write(&path, intact).unwrap();
+    assert_eq!(region.list(0, 9), (vec![("a".into(), 5)], None));
 }
 
 proptest! {

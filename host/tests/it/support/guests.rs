@@ -8,8 +8,14 @@ use std::{
 #[path = "../../../build/guests.rs"]
 mod build;
 
-const GUESTS: [&str; 4] =
-    ["guest-disk-truncate", "guest-hostile", "guest-hostile-prompt", "guest-hostile-sql"];
+const GUESTS: [&str; 6] = [
+    "guest-disk-truncate",
+    "guest-first-call",
+    "guest-hostile",
+    "guest-hostile-prompt",
+    "guest-hostile-sql",
+    "guest-periodic",
+];
 
 /// The `.wasm` file of one of them; all are compiled when the first is asked for.
 pub fn guest(name: &str) -> PathBuf {

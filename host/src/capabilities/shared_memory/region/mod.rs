@@ -5,6 +5,8 @@
 //! stays where it is, and reading needs no lock. Adding a key takes the file's lock; because the
 //! slot's tag is written last, a process that dies in the middle leaves an empty slot behind.
 
+mod list;
+
 use std::{
     fs::{File, OpenOptions},
     hash::Hasher,
@@ -23,6 +25,8 @@ use rustix::fs::{FallocateFlags, FlockOperation, OFlags};
 use siphasher::sip::SipHasher13;
 
 use super::mapped::{MappedWords, WORD_BYTES};
+#[cfg(test)]
+pub(super) use list::{CELLS_PER_LIST_MAX, SLOTS_PER_LIST_MAX};
 
 /// The longest key, in bytes.
 pub const KEY_BYTES_MAX: usize = 256;

@@ -1,0 +1,87 @@
+//! Finding the counter files.
+
+use alloc::{collections::BTreeSet, format, string::String};
+
+use tally_plugin::{
+    Error, Vec,
+    entries::{Entry, Page},
+    wasi::filesystem::types::{
+        DescriptorFlags, DescriptorType, DirectoryEntry, ErrorCode, OpenFlags, PathFlags,
+    },
+};
+
+use crate::{path, storage::Storage};
+
+/// Entries in one page: each costs three calls of the host, of which a call may make 10,000 by default.
+const ENTRIES_PER_PAGE_MAX: u32 = 1_000;
+
+/// The paths of some of the counter files: the first ones after the cursor.
+struct Found<'a> {
+    after: Option<&'a str>,
+    paths_max: usize,
+    paths: BTreeSet<String>,
+}
+
+impl Found<'_> {
+    fn add(&mut self, path: String) {
+        if self.after.is_some_and(|after| path.as_str() <= after) {
+            return;
+        }
+        self.paths.insert(path);
+        if self.paths_max < self.paths.len() {
+            self.paths.pop_last();
+        }
+    }
+}
+
+impl Storage {
+    /// The counters in the order of their files' paths; a cursor is the last path of the page before. The caller holds
+    /// the lock.
+    ///
+    /// Folders can't be read from the middle, so each page reads the names of all files.
+    pub fn list(&self, cursor: Option<&str>, entries_max: u32) -> Result<Page, Error> {
+        let paths_max = entries_max.min(ENTRIES_PER_PAGE_MAX) as usize;
+        let mut found = Found { after: cursor, paths_max, paths: BTreeSet::new() };
+        found.add(self.file.clone());
+        self.find_in(&path::keys_folder(&self.file), &mut found)?;
+
+        let mut entries = Vec::new();
+        for path in &found.paths {
+            // The default counter's file may not exist; its value is then 0.
+            if let Some(key) = path::to_key(&self.file, path) {
+                let value = self.open(&key)?.value();
+                entries.push(Entry { key, value });
+            }
+        }
+        let is_last = found.paths.len() < paths_max;
+        Ok(Page { entries, next: found.paths.pop_last().filter(|_| !is_last) })
+    }
+
+    fn find_in(&self, folder: &str, found: &mut Found) -> Result<(), Error> {
+        let flags = DescriptorFlags::READ;
+        let follow = PathFlags::SYMLINK_FOLLOW;
+        let files = match self.directory.open_at(follow, folder, OpenFlags::DIRECTORY, flags) {
+            Err(ErrorCode::NoEntry) => return Ok(()),
+            opened => opened.and_then(|folder| folder.read_directory()),
+        };
+        let files = files.map_err(|code| self.failed("open", folder, code))?;
+        loop {
+            match files.read_directory_entry() {
+                Ok(Some(DirectoryEntry { type_, name })) => {
+                    let path = format!("{folder}/{name}");
+                    if type_ != DescriptorType::Directory {
+                        if path::to_key(&self.file, &path).is_some() {
+                            found.add(path);
+                        }
+                    } else if path::is_keys_segment(&name) {
+                        self.find_in(&path, found)?;
+                    }
+                }
+                Ok(None) => return Ok(()),
+                // Not ours: our names are ASCII, and nobody who holds the lock removes a file of ours.
+                Err(ErrorCode::IllegalByteSequence | ErrorCode::NoEntry) => {}
+                Err(code) => return Err(self.failed("read", folder, code)),
+            }
+        }
+    }
+}

@@ -62,8 +62,9 @@ fn entry(name: &str, manifest: &Path, wasm: &Path) -> String {
     let parsed: toml::Table = text.parse().expect("the manifest is TOML");
     let tally = &parsed["package"]["metadata"]["tally"];
     let text = |field: &str| tally[field].as_str().unwrap_or_else(|| panic!("{name}: no {field}"));
+    let lock_protocol = tally.get("lock-protocol").and_then(toml::Value::as_str);
     format!(
-        "Bundled {{ name: {name:?}, storage: {:?}, method: {:?}, guarantee: {:?}, grants: &{}, wasm: include_bytes!({wasm:?}) }},",
+        "Bundled {{ name: {name:?}, storage: {:?}, method: {:?}, guarantee: {:?}, lock_protocol: {lock_protocol:?}, grants: &{}, wasm: include_bytes!({wasm:?}) }},",
         text("storage"),
         text("method"),
         text("guarantee"),

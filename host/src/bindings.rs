@@ -35,3 +35,7 @@ pub const ENTRIES_INTERFACE: &str = "tally:counter/entries@1.0.0";
 
 /// The interface of plugins that have work at an interval.
 pub const PERIODIC_INTERFACE: &str = "tally:counter/periodic@1.0.0";
+
+/// The interfaces of our own that plugins can import.
+pub const OFFERED_INTERFACES: [&str; 3] =
+    ["tally:shared-memory/cells@1.0.0", "tally:file-lock/locks@1.0.0", "tally:sql/database@1.0.0"];

@@ -18,9 +18,12 @@ use clap::{
 };
 
 use crate::{
+    admin::settings::AdminSettings,
     capabilities::{Capability, shared_memory, sql::DatabaseSettings},
+    client::Endpoint,
     error::UsageError,
     plugin::limits::PluginLimits,
+    swap::settings::SwapSettings,
     worker::limits::ServerLimits,
 };
 
@@ -45,6 +48,36 @@ pub struct Cli {
 pub enum Subcommands {
     /// List the known plugins: what they promise, what they import, and whether they load.
     Plugins,
+    /// Have a host that serves exchange its plugin.
+    Swap(Swap),
+    /// Have a host that serves go back to the plugin before.
+    Rollback(Rollback),
+    /// Ask the host of these settings whether it is ready: exit status 0 if it is, 1 if not.
+    Health,
+}
+
+/// What to swap to, and where.
+#[derive(Args, Debug)]
+pub struct Swap {
+    /// Name of the plugin, or path of a .wasm file on the host's machine.
+    #[arg(value_name = "NAME|PATH")]
+    pub to: String,
+
+    /// How it is asked for.
+    #[command(flatten)]
+    pub rollback: Rollback,
+}
+
+/// How a swap is asked for.
+#[derive(Args, Debug)]
+pub struct Rollback {
+    /// Take the counts along, from the old storage to the new one.
+    #[arg(long)]
+    pub carry: bool,
+
+    /// Admin listener of the host: http://ADDRESS:PORT or unix:PATH.
+    #[arg(long, env = "ADMIN", value_name = "URL", default_value = "http://127.0.0.1:8081", value_parser = Endpoint::parse)]
+    pub admin: Endpoint,
 }
 
 /// The settings.
@@ -66,9 +99,17 @@ pub struct Config {
     #[arg(long, env, value_parser = clap::value_parser!(u16).range(1..=1024), help_heading = "Serving")]
     pub workers: Option<u16>,
 
+    /// The admin listener.
+    #[command(flatten)]
+    pub admin: AdminSettings,
+
     /// Plugins and what they work on.
     #[command(flatten)]
     pub plugins: PluginSettings,
+
+    /// Swaps of plugins.
+    #[command(flatten)]
+    pub swaps: SwapSettings,
 
     /// Limits on plugins.
     #[command(flatten)]

@@ -11,16 +11,24 @@
 //! * [`client`]: one request to the admin listener of a running host.
 //! * [`config`]: everything that can be set.
 
+pub mod admin;
 pub mod bindings;
 pub mod capabilities;
 pub mod client;
+pub mod commands;
 pub mod config;
+pub mod control;
+mod directories;
 pub mod error;
 pub mod http;
 pub mod list;
+pub mod metrics;
 pub mod plugin;
 pub mod readiness;
+pub mod reload;
 pub mod serve;
 pub mod shutdown;
+pub mod supervisor;
+pub mod swap;
 pub mod telemetry;
 pub mod worker;

@@ -7,8 +7,8 @@ use crate::{
     plugin::{
         catalog::{Catalog, KnownPlugin, Source},
         loader::{Inspected, Loader},
+        setup,
     },
-    serve,
 };
 
 /// Describes every known plugin, one paragraph each, as text.
@@ -18,8 +18,8 @@ use crate::{
 /// When the plugin directory can't be read, or the engine can't be made.
 pub fn plugins(config: &Config) -> anyhow::Result<String> {
     let catalog = Catalog::new(config.plugins.plugin_dir.as_deref())?;
-    let region_name = serve::default_region_name(config.port);
-    let loader = serve::loader(&config.plugins, &config.plugin_limits, region_name, 1)?;
+    let region_name = setup::default_region_name(config.port);
+    let loader = setup::loader(&config.plugins, &config.plugin_limits, region_name, 1)?;
     let mut text = String::new();
     for known in catalog.plugins() {
         describe(&mut text, known, &loader, config).expect("writing to a string");

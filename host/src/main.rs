@@ -2,17 +2,19 @@
 
 use std::{
     env,
+    ffi::OsString,
     io::{self, Write},
     process::ExitCode,
     thread,
 };
 
 use tally_host::{
+    commands,
     config::{Cli, CliError, Config, Subcommands},
-    list,
+    list, reload,
     serve::Host,
-    shutdown::StopSignals,
-    telemetry,
+    shutdown::{Asked, Signals},
+    supervisor, telemetry,
 };
 
 /// Exit status of a program that was started wrongly.
@@ -33,11 +35,14 @@ fn main() -> ExitCode {
     };
     telemetry::start();
     let outcome = match cli.command {
-        None => serve(&cli.config),
+        None => serve(&cli.config, &args),
         Some(Subcommands::Plugins) => list::plugins(&cli.config).and_then(|text| {
             io::stdout().write_all(text.as_bytes())?;
             Ok(ExitCode::SUCCESS)
         }),
+        Some(Subcommands::Swap(ref swap)) => commands::swap(&cli.config, swap),
+        Some(Subcommands::Rollback(ref rollback)) => commands::rollback(&cli.config, rollback),
+        Some(Subcommands::Health) => commands::health(&cli.config),
     };
     outcome.unwrap_or_else(|error| refuse(&format!("{error:#}")))
 }
@@ -47,32 +52,53 @@ fn refuse(error: &dyn std::fmt::Display) -> ExitCode {
     ExitCode::from(USAGE)
 }
 
-fn serve(config: &Config) -> anyhow::Result<ExitCode> {
+fn serve(config: &Config, args: &[OsString]) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         // Before the server starts, so that no signal finds it unprepared.
-        let mut stop = StopSignals::new()?;
+        let mut signals = Signals::new()?;
         let host = Host::start(config)?;
-        // A reader that has gone away is no reason not to serve.
-        let _ = writeln!(
-            io::stdout(),
-            "tally: serving on http://{} with {}",
-            host.address(),
-            host.plugin()
-        );
-        let signal = stop.next().await;
+        announce(&host);
+        supervisor::ready();
+        let signal = loop {
+            match signals.next().await {
+                Asked::ToReload => {
+                    supervisor::reloading();
+                    reload::reload(config, args, host.swaps()).await;
+                    supervisor::ready();
+                }
+                Asked::ToStop(signal) => break signal,
+            }
+        };
+        supervisor::stopping();
         tracing::info!("{signal}: answering what has been received, then stopping");
+        host.stopping().begin();
         let (drained, done) = tokio::sync::oneshot::channel();
-        thread::spawn(move || {
-            host.drain();
-            let _ = drained.send(());
-        });
+        let delay = config.server_limits.drain_delay();
+        let ends = async {
+            tokio::time::sleep(delay).await;
+            thread::spawn(move || {
+                host.drain();
+                let _ = drained.send(());
+            });
+            // An error means that the thread has panicked, which it has told.
+            let _ = done.await;
+        };
         Ok(tokio::select! {
-            _ = done => ExitCode::SUCCESS,
-            signal = stop.next() => {
+            () = ends => ExitCode::SUCCESS,
+            signal = signals.next_to_stop() => {
                 tracing::warn!("{signal} again: stopping at once");
                 ExitCode::from(CUT_SHORT)
             }
         })
     })
+}
+
+/// Says where it serves. A reader that has gone away is no reason not to serve.
+fn announce(host: &Host) {
+    let mut out = io::stdout();
+    let _ = writeln!(out, "tally: serving on http://{} with {}", host.address(), host.plugin());
+    if let Some(admin) = host.admin() {
+        let _ = writeln!(out, "tally: dashboard and swaps on {admin}");
+    }
 }

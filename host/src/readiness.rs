@@ -1,18 +1,16 @@
 //! Says in the log when the storage behind the plugin does not answer, why, and when it answers again.
 
-use std::{io, sync::Arc, thread, time::Duration};
+use std::{rc::Rc, time::Duration};
 
 use tokio::{
-    runtime,
-    task::LocalSet,
+    sync::watch,
     time::{sleep, timeout},
 };
 
 use crate::plugin::{
     DEFAULT_KEY,
     call::{CallError, Operation},
-    loader::Plugin,
-    pool::Pool,
+    dispatch::Dispatcher,
 };
 
 /// How long the plugin may take to answer that it is ready.
@@ -21,45 +19,35 @@ const READY_TIME_MAX: Duration = Duration::from_secs(1);
 /// Pause between two looks.
 const PERIOD: Duration = Duration::from_secs(1);
 
-/// Looks after `plugin` on a thread of its own, which ends with the process.
-///
-/// A plugin whose calls never wait depends on nothing that could go away, and is not watched.
-///
-/// # Errors
-///
-/// When the thread or its event loop can't be made.
-pub fn watch(plugin: Arc<Plugin>) -> io::Result<()> {
-    if !plugin.waits() {
-        return Ok(());
-    }
-    let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
-    thread::Builder::new()
-        .name("readiness".into())
-        .spawn(move || LocalSet::new().block_on(&runtime, report_changes(plugin)))?;
-    Ok(())
-}
-
 /// Why the plugin is not ready, judged by `get`, which asks it for the default counter; none if it is.
 pub async fn why_not_ready(get: impl Future<Output = Result<i64, CallError>>) -> Option<String> {
+    value(get).await.err()
+}
+
+async fn value(get: impl Future<Output = Result<i64, CallError>>) -> Result<i64, String> {
     match timeout(READY_TIME_MAX, get).await {
-        Ok(Ok(_)) => None,
-        Ok(Err(error)) => Some(error.to_string()),
-        Err(_) => Some(format!("the plugin did not answer within {READY_TIME_MAX:?}")),
+        Ok(outcome) => outcome.map_err(|error| error.to_string()),
+        Err(_) => Err(format!("the plugin did not answer within {READY_TIME_MAX:?}")),
     }
 }
 
-async fn report_changes(plugin: Arc<Plugin>) {
-    let name = plugin.name().to_owned();
-    let pool = Pool::new(plugin);
-    let mut ready = true;
+/// Looks each second at the default counter of the active plugin, whichever that is, and tells
+/// `looked` its value, or why there is none.
+pub async fn report_changes(
+    dispatcher: Rc<Dispatcher>,
+    looked: watch::Sender<Result<i64, String>>,
+) {
     loop {
-        let why_not = why_not_ready(pool.call(Operation::Get, DEFAULT_KEY)).await;
-        match &why_not {
-            Some(why) if ready => tracing::warn!(plugin = name, "not ready: {why}"),
-            None if !ready => tracing::info!(plugin = name, "ready again"),
+        let value = value(dispatcher.call(Operation::Get, DEFAULT_KEY)).await;
+        let plugin = dispatcher.pool().plugin().name().to_owned();
+        let was_ready = looked.borrow().is_ok();
+        match &value {
+            Err(why) if was_ready => tracing::warn!(plugin, "not ready: {why}"),
+            Ok(_) if !was_ready => tracing::info!(plugin, "ready again"),
             _ => {}
         }
-        ready = why_not.is_none();
+        // Nobody may be looking.
+        let _ = looked.send_replace(value);
         sleep(PERIOD).await;
     }
 }

@@ -1,47 +1,53 @@
-//! A running host: the chosen plugin, its workers, and the other plugins made ready.
+//! A running host: the chosen plugin, its workers, the control thread, and the other plugins made ready.
 
 use std::{
-    env, io,
+    io,
     net::{SocketAddr, TcpListener},
-    path::PathBuf,
+    path::{Path, PathBuf},
+    rc::Rc,
     sync::Arc,
     thread,
+    time::SystemTime,
 };
 
 use anyhow::Context;
+use tokio::sync::watch;
 
 use crate::{
-    config::{Config, PluginSettings},
-    error::UsageError,
-    http,
-    plugin::{
-        cache::CompileCache,
-        catalog::{Catalog, KnownPlugin},
-        engine,
-        grants::Lender,
-        limits::PluginLimits,
-        loader::Loader,
-        registry::Registry,
+    admin::{
+        Admin,
+        listener::{AdminAddress, AdminListener},
     },
-    readiness,
+    config::Config,
+    control::{Control, Work},
+    directories, http,
+    metrics::Metrics,
+    plugin::{
+        catalog::Catalog,
+        dispatch::{Dispatcher, Threads},
+        engine,
+        generation::{Generation, Trigger},
+        setup::{self, Setup},
+    },
+    shutdown::Stopping,
+    swap::{
+        self, Swapper, candidate::Candidates, journal::Journal, request::SwapHandle, status::Status,
+    },
     worker::{
+        Served,
         counter::PluginCounter,
         server::{self, Server},
     },
 };
 
-/// The storages that `--storage-method` knows, and the plugin that each stands for.
-const STORAGE_METHODS: [(&str, &str); 3] = [
-    ("shared_memory", "shared-memory-atomic"),
-    ("disk", "disk-flock"),
-    ("postgresql", "postgresql-inplace-update"),
-];
-
 /// A host that serves.
 pub struct Host {
     server: Server,
-    plugin: String,
-    registry: Arc<Registry>,
+    control: Control,
+    admin: Option<AdminAddress>,
+    swaps: SwapHandle,
+    status: Arc<Status>,
+    stopping: Stopping,
 }
 
 impl Host {
@@ -52,24 +58,84 @@ impl Host {
     /// One sentence that says what is wrong with the settings, or what is in the way. Nothing has
     /// been served then.
     pub fn start(config: &Config) -> anyhow::Result<Self> {
-        let catalog = Catalog::new(config.plugins.plugin_dir.as_deref())?;
-        let chosen = choose(&catalog, &config.plugins)?;
+        // Wrong settings are refused before anything is listened on.
+        let chosen =
+            setup::choose(&Catalog::new(config.plugins.plugin_dir.as_deref())?, &config.plugins)?;
         let listener = bind(&config.host, config.port)?;
-        let region_name = default_region_name(listener.local_addr()?.port());
+        let admin_listener = AdminListener::bind(
+            &config.admin,
+            usize::try_from(config.plugin_limits.file_bytes_max())?,
+        )?;
+        let port = listener.local_addr()?.port();
+        let region_name = config
+            .plugins
+            .shared_memory_name
+            .clone()
+            .unwrap_or_else(|| setup::default_region_name(port));
+        let state_dir = config.swaps.state_dir.clone().or_else(default_state_dir);
+        let journal = Arc::new(Journal::open(state_dir.as_deref(), &region_name)?);
         let workers = config.workers.map_or_else(server::cores, usize::from);
-        let loader = loader(&config.plugins, &config.plugin_limits, region_name, workers)?;
-        let plugin = loader.load(&chosen)?;
+        let engine = engine::new()?;
+        let (plugins, limits) = (&config.plugins, &config.plugin_limits);
+        let setup = Arc::new(Setup::new(&engine, plugins, limits, region_name.clone(), workers));
+        let plugin = setup.load(&chosen)?;
         plugin.check_grants()?;
-        let registry = Arc::new(Registry::default());
-        registry.insert(chosen.name.clone(), Ok(plugin.clone()));
 
         raise_file_limit();
-        readiness::watch(plugin.clone())?;
-        let server = Server::start(listener, workers, &config.server_limits, move || {
-            http::router(PluginCounter::new(plugin.clone()))
+        let storage = &plugin.protocol().storage;
+        journal.tell(storage);
+        journal.serves_from(storage);
+        let (threads, mut seats) = Threads::new(&plugin, workers + 1, config.swaps.pause_max());
+        let control_seat = seats.pop().expect("there is one more than workers");
+        let status = Arc::new(Status::new(Arc::new(Generation {
+            number: 1,
+            plugin,
+            setup: setup.clone(),
+            since: SystemTime::now(),
+            trigger: Trigger::Start,
+        })));
+        let (stopping, metrics) = (Stopping::default(), Metrics::new(Some(status.clone())));
+        let (looked, last_look) = watch::channel(Ok(0));
+        let make_served = seats.into_iter().map(|seat| {
+            let (stopping, metrics) = (stopping.clone(), metrics.of_worker());
+            move || {
+                let metrics = Rc::new(metrics);
+                let dispatcher = Dispatcher::start(seat);
+                let counter = PluginCounter::new(dispatcher, stopping, metrics.clone());
+                Served { router: http::router(counter), metrics }
+            }
+        });
+        let server = Server::start(listener, &config.server_limits, make_served.collect())?;
+        let candidates = Candidates::new(engine, region_name, workers, config.swaps.compile_time());
+        let (swaps, requests) = swap::requests();
+        let admin = Admin {
+            swaps: swaps.clone(),
+            status: status.clone(),
+            journal: journal.clone(),
+            metrics,
+            looked: last_look,
+            threads: workers + 1,
+        };
+        let address = admin_listener.as_ref().map(|listener| listener.address().clone());
+        let control = Control::start(Work {
+            seat: control_seat,
+            make_swapper: {
+                let (settings, status) = (config.swaps.clone(), status.clone());
+                move |dispatcher| {
+                    Swapper::new(settings, candidates, threads, dispatcher, status, journal)
+                }
+            },
+            swaps: (swaps.clone(), requests),
+            plugin_dir: config.plugins.plugin_dir.clone(),
+            tick_interval: config.swaps.tick_interval(),
+            admin: admin_listener.map(|listener| (listener, admin)),
+            looked,
         })?;
-        load_others(loader, catalog, registry.clone())?;
-        Ok(Self { server, plugin: chosen.name, registry })
+        thread::Builder::new()
+            .name("loader".into())
+            .spawn(move || setup.load_all())
+            .context("can't start the thread that loads plugins")?;
+        Ok(Self { server, control, admin: address, swaps, status, stopping })
     }
 
     /// Where it listens.
@@ -77,84 +143,37 @@ impl Host {
         self.server.address()
     }
 
-    /// The name of the plugin that it serves with.
-    pub fn plugin(&self) -> &str {
-        &self.plugin
+    /// Where the admin listener listens.
+    pub fn admin(&self) -> Option<&AdminAddress> {
+        self.admin.as_ref()
     }
 
-    /// The plugins that are ready, or the reasons why they are not.
-    pub fn registry(&self) -> &Registry {
-        &self.registry
+    /// The name of the plugin that it serves with.
+    pub fn plugin(&self) -> String {
+        self.status.active().plugin.name().to_owned()
+    }
+
+    /// By which swaps are asked for.
+    pub fn swaps(&self) -> &SwapHandle {
+        &self.swaps
+    }
+
+    /// By which it is told that it will have to stop: from then on it is not ready.
+    pub fn stopping(&self) -> &Stopping {
+        &self.stopping
     }
 
     /// Answers what has been received, then stops.
     pub fn drain(self) {
+        self.stopping.begin();
         self.server.drain();
+        self.control.stop();
     }
 }
 
-/// The plugin that the settings ask for.
-///
-/// # Errors
-///
-/// When they ask for one that does not exist.
-pub fn choose(catalog: &Catalog, settings: &PluginSettings) -> Result<KnownPlugin, UsageError> {
-    // An empty variable counts as unset, as compose files write it.
-    let given = |setting: &Option<String>| setting.clone().filter(|value| !value.is_empty());
-    if let Some(choice) = given(&settings.plugin) {
-        return catalog.find(&choice);
-    }
-    let by_path =
-        if settings.storage_path.as_os_str().is_empty() { "shared_memory" } else { "disk" };
-    let method = given(&settings.storage_method).unwrap_or_else(|| by_path.to_owned());
-    match STORAGE_METHODS.iter().find(|(name, _)| *name == method) {
-        Some((_, plugin)) => catalog.find(plugin),
-        None => {
-            let known = STORAGE_METHODS.map(|(name, _)| name);
-            Err(UsageError::unknown("storage method", &method, &known))
-        }
-    }
-}
-
-/// The name of the region of a host on `port`: two hosts on one machine have different ports, so
-/// they never share counters by accident.
-pub fn default_region_name(port: u16) -> String {
-    format!("tally-{port}")
-}
-
-/// A loader as the settings want it, of plugins that are called on `threads` threads.
-///
-/// # Errors
-///
-/// When the engine can't be made on this machine.
-pub fn loader(
-    settings: &PluginSettings,
-    limits: &PluginLimits,
-    region_name: String,
-    threads: usize,
-) -> anyhow::Result<Loader> {
-    let lender = Lender::new(settings, limits, region_name, threads);
-    Ok(Loader::new(engine::new()?, lender, limits.clone(), compile_cache(settings)))
-}
-
-/// The compile cache; none when it is off or can't be used, which costs time and nothing else.
-fn compile_cache(settings: &PluginSettings) -> Option<CompileCache> {
-    let directory = settings.compile_cache.clone().or_else(default_cache_directory)?;
-    if directory.as_os_str() == "off" {
-        return None;
-    }
-    CompileCache::open(&directory)
-        .inspect_err(|error| {
-            tracing::warn!("no compile cache in {}: {error}", directory.display());
-        })
-        .ok()
-}
-
-/// `$XDG_CACHE_HOME/tally`, or `~/.cache/tally`.
-fn default_cache_directory() -> Option<PathBuf> {
-    let absolute = |name| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    let caches = absolute("XDG_CACHE_HOME").or_else(|| Some(absolute("HOME")?.join(".cache")))?;
-    Some(caches.join("tally"))
+/// `$XDG_STATE_HOME/tally`, or `~/.local/state/tally`.
+fn default_state_dir() -> Option<PathBuf> {
+    directories::of_user("XDG_STATE_HOME", Path::new(".local/state"))
 }
 
 fn bind(host: &str, port: u16) -> anyhow::Result<TcpListener> {
@@ -177,12 +196,4 @@ fn raise_file_limit() {
     if let Err(error) = setrlimit(Resource::Nofile, raised) {
         tracing::warn!("can't raise the limit on open files: {error}");
     }
-}
-
-fn load_others(loader: Loader, catalog: Catalog, registry: Arc<Registry>) -> anyhow::Result<()> {
-    thread::Builder::new()
-        .name("loader".into())
-        .spawn(move || registry.load_all(&loader, catalog.plugins()))
-        .context("can't start the thread that loads plugins")?;
-    Ok(())
 }

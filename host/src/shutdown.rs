@@ -1,16 +1,31 @@
-//! The signals that ask the process to stop.
+//! The signals by which the process is asked to stop, or to read its settings anew.
 
-use std::io;
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// SIGINT and SIGTERM, from the moment that this is made.
-pub struct StopSignals {
-    interrupt: Signal,
-    terminate: Signal,
+/// What a signal asks the process to do.
+pub enum Asked {
+    /// Read the settings anew: SIGHUP.
+    ToReload,
+    /// Stop: SIGINT or SIGTERM, by name.
+    ToStop(&'static str),
 }
 
-impl StopSignals {
+/// SIGINT, SIGTERM and SIGHUP, from the moment that this is made.
+pub struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
     /// Begins to catch the signals, which no longer end the process by themselves.
     ///
     /// # Errors
@@ -20,14 +35,42 @@ impl StopSignals {
         Ok(Self {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
+            hangup: signal(SignalKind::hangup())?,
         })
     }
 
-    /// Waits for the next one; returns its name.
-    pub async fn next(&mut self) -> &'static str {
+    /// Waits for the next one.
+    pub async fn next(&mut self) -> Asked {
         tokio::select! {
-            _ = self.interrupt.recv() => "SIGINT",
-            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => Asked::ToStop("SIGINT"),
+            _ = self.terminate.recv() => Asked::ToStop("SIGTERM"),
+            _ = self.hangup.recv() => Asked::ToReload,
         }
+    }
+
+    /// Waits for the next one that asks to stop; returns its name.
+    pub async fn next_to_stop(&mut self) -> &'static str {
+        loop {
+            if let Asked::ToStop(signal) = self.next().await {
+                return signal;
+            }
+        }
+    }
+}
+
+/// Whether the process was asked to stop. Cloning shares it.
+#[derive(Clone, Debug, Default)]
+pub struct Stopping(Arc<AtomicBool>);
+
+impl Stopping {
+    /// Says so to all who ask from now on.
+    pub fn begin(&self) {
+        // Nothing else is published by it.
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it was.
+    pub fn has_begun(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
     }
 }

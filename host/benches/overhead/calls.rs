@@ -13,8 +13,8 @@ use tally_host::{
         call::Operation,
         catalog::{Catalog, KnownPlugin},
         pool::Pool,
+        setup,
     },
-    serve,
 };
 use tokio::task::LocalSet;
 
@@ -36,7 +36,7 @@ pub fn run(config: &Config) {
         black_box(native.fetch_add(black_box(1), Ordering::SeqCst));
     });
     let catalog = Catalog::new(None).expect("the bundled plugins are known");
-    let loader = serve::loader(&config.plugins, &config.plugin_limits, "region".into(), 1)
+    let loader = setup::loader(&config.plugins, &config.plugin_limits, "region".into(), 1)
         .expect("the engine can be made");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let local = LocalSet::new();

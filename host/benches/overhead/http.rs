@@ -3,21 +3,27 @@
 use std::{
     fs,
     net::TcpListener,
+    rc::Rc,
     sync::{
         Arc,
         atomic::{AtomicI64, Ordering},
     },
+    time::Duration,
 };
 
 use tally_host::{
+    bindings::optional::exports::tally::counter::entries::Page,
     config::Config,
     http::{self, Counter},
+    metrics::Metrics,
     plugin::{
         call::{CallError, Operation},
         catalog::Catalog,
+        dispatch::{Dispatcher, Threads},
+        setup,
     },
-    serve,
-    worker::{counter::PluginCounter, server::Server},
+    shutdown::Stopping,
+    worker::{Served, counter::PluginCounter, server::Server},
 };
 use tally_loadtest::{Load, Progress, Start, Stop, WebTarget, run as drive};
 
@@ -44,17 +50,28 @@ pub fn run(config: &Config) {
 fn compare(config: &Config, workers: usize) {
     let catalog = Catalog::new(None).expect("the bundled plugins are known");
     let known = catalog.find("shared-memory-atomic").expect("it is bundled");
-    let loader = serve::loader(&config.plugins, &config.plugin_limits, "region".into(), workers)
+    let loader = setup::loader(&config.plugins, &config.plugin_limits, "region".into(), workers)
         .expect("the engine can be made");
     let plugin = loader.load(&known).expect("a bundled plugin loads");
     let native = Native::default();
     let (mut of_native, mut of_plugin) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
         let native = native.clone();
-        of_native.push(round(config, workers, move || http::router(native.clone())));
-        let plugin = plugin.clone();
-        of_plugin
-            .push(round(config, workers, move || http::router(PluginCounter::new(plugin.clone()))));
+        let served = |_| {
+            let (native, metrics) = (native.clone(), Metrics::new(None).of_worker());
+            move || Served { router: http::router(native), metrics: Rc::new(metrics) }
+        };
+        of_native.push(round(config, (0..workers).map(served).collect()));
+        let (_threads, seats) = Threads::new(&plugin, workers, Duration::ZERO);
+        let served = |seat| {
+            let metrics = Metrics::new(None).of_worker();
+            move || {
+                let (dispatcher, metrics) = (Dispatcher::start(seat), Rc::new(metrics));
+                let counter = PluginCounter::new(dispatcher, Stopping::default(), metrics.clone());
+                Served { router: http::router(counter), metrics }
+            }
+        };
+        of_plugin.push(round(config, seats.into_iter().map(served).collect()));
     }
     let sample =
         |rounds: &[Round], of: fn(&Round) -> f64| Sample::new(rounds.iter().map(of).collect());
@@ -80,13 +97,13 @@ struct Round {
     cpu_us: f64,
 }
 
-fn round<F>(config: &Config, workers: usize, make_router: F) -> Round
+fn round<F>(config: &Config, make_served: Vec<F>) -> Round
 where
-    F: Fn() -> axum::Router + Clone + Send + 'static,
+    F: FnOnce() -> Served + Send + 'static,
 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let server = Server::start(listener, workers, &config.server_limits, make_router)
-        .expect("the server starts");
+    let server =
+        Server::start(listener, &config.server_limits, make_served).expect("the server starts");
     let target = WebTarget::resolve("127.0.0.1", server.address().port(), None).expect("loopback");
     let load = Load {
         clients: CLIENTS,
@@ -130,7 +147,15 @@ impl Counter for Native {
         })
     }
 
-    fn plugin(&self) -> &str {
-        "native"
+    async fn list(&self, _cursor: Option<String>, _max: u32) -> Result<Page, CallError> {
+        Err(CallError::NotExported("entries"))
+    }
+
+    fn plugin(&self) -> String {
+        "native".into()
+    }
+
+    fn is_stopping(&self) -> bool {
+        false
     }
 }

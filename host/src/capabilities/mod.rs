@@ -14,7 +14,7 @@ use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_config::{WasiConfig, WasiConfigVariables};
 use wasmtime_wasi_io::IoView;
 
-use file_lock::{FileLockCtx, FileLockCtxView, LockScope};
+use file_lock::{FileLockCtx, FileLockCtxView, LockScope, times::LockTimes};
 use log::{LogStream, PluginLog};
 use shared_memory::{LazyRegion, SharedMemoryCtx};
 use sql::{Connections, Database, SqlCtx, SqlCtxView};
@@ -152,8 +152,8 @@ pub struct Grants {
     pub capabilities: BTreeSet<Capability>,
     /// The region that `shared-memory` lends.
     pub region: Option<Arc<LazyRegion>>,
-    /// The locks that `file-lock` lends, and the longest wait for one.
-    pub locks: Option<(Arc<LockScope>, Duration)>,
+    /// The locks that `file-lock` lends, the longest wait for one, and where waits are noted.
+    pub locks: Option<(Arc<LockScope>, Duration, LockTimes)>,
     /// The database that `sql` lends.
     pub database: Option<Arc<Database>>,
     /// The directory that `files` lends.
@@ -166,8 +166,16 @@ pub struct Grants {
 
 impl Grants {
     /// What the instances on one thread share. Nothing is connected yet.
-    pub fn on_thread(&self) -> OnThread {
-        OnThread { connections: self.database.as_deref().map(Database::connections) }
+    ///
+    /// The connections are those of `before` where it has some of the same database, so that two
+    /// plugins that overlap during a swap do not need twice as many.
+    pub fn on_thread(&self, before: Option<&OnThread>) -> OnThread {
+        let sql = self.database.as_ref().map(|database| {
+            let known = before.and_then(|before| before.sql.as_ref());
+            let same = known.filter(|(known, _)| Arc::ptr_eq(known, database));
+            same.cloned().unwrap_or_else(|| (database.clone(), database.connections()))
+        });
+        OnThread { sql }
     }
 
     /// What one new instance is lent on the thread to which `shared` belongs.
@@ -192,15 +200,17 @@ impl Grants {
             wasi: wasi.build(),
             config: self.settings.iter().cloned().collect(),
             shared_memory: region.map(SharedMemoryCtx::new),
-            file_lock: locks.map(|(scope, wait_max)| FileLockCtx::new(scope, wait_max)),
-            sql: shared.connections.clone().map(SqlCtx::new),
+            file_lock: locks
+                .map(|(scope, wait_max, times)| FileLockCtx::new(scope, wait_max, times)),
+            sql: shared.sql.clone().map(|(_, connections)| SqlCtx::new(connections)),
         })
     }
 }
 
 /// What belongs to a thread's event loop, and so is shared by the instances on that thread only.
 pub struct OnThread {
-    connections: Option<Connections>,
+    /// Connections, and the database that they are to.
+    sql: Option<(Arc<Database>, Connections)>,
 }
 
 /// What one instance was lent. Dropping it gives everything back: locks are released, files closed.

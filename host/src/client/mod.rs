@@ -4,6 +4,8 @@
 //! Each request has a connection of its own. That costs a handshake, which is little beside what is asked for, and
 //! leaves no idle connection that may break in the meantime.
 
+mod token;
+
 use std::{
     error::Error,
     fmt, io,
@@ -27,6 +29,8 @@ use tokio::{
     task::JoinSet,
     time::timeout,
 };
+
+pub use token::Token;
 
 /// Largest body of an answer that is read, in bytes.
 const ANSWER_BYTES_MAX: usize = 1024 * 1024;
@@ -113,7 +117,7 @@ impl Endpoint {
         method: Method,
         path: &str,
         body: Option<&Value>,
-        token: Option<&str>,
+        token: Option<&Token>,
         time_max: Duration,
     ) -> Result<Answer, ClientError> {
         let what = format!("{method} {path}");
@@ -151,7 +155,7 @@ impl Endpoint {
         method: Method,
         path: &str,
         body: Option<&Value>,
-        token: Option<&str>,
+        token: Option<&Token>,
     ) -> Result<Request<Full<Bytes>>, hyper::http::Error> {
         let host = match &self.0 {
             Place::Tcp(authority) => authority,
@@ -162,7 +166,7 @@ impl Endpoint {
             request = request.header(CONTENT_TYPE, "application/json");
         }
         if let Some(token) = token {
-            let mut value = HeaderValue::try_from(format!("Bearer {token}"))?;
+            let mut value = HeaderValue::try_from(format!("Bearer {}", token.reveal()))?;
             value.set_sensitive(true);
             request = request.header(AUTHORIZATION, value);
         }

@@ -2,7 +2,8 @@
 
 pub mod admission;
 mod compat;
-mod counter;
+pub(crate) mod counter;
+mod listing;
 mod probes;
 pub mod problem;
 
@@ -11,7 +12,10 @@ use axum::{
     routing::{get, post},
 };
 
-use crate::plugin::call::{CallError, Operation};
+use crate::{
+    bindings::optional::exports::tally::counter::entries::Page,
+    plugin::call::{CallError, Operation},
+};
 use problem::Problem;
 
 /// What the handlers need of a counter.
@@ -23,8 +27,33 @@ pub trait Counter: Clone + Send + Sync + 'static {
         key: &str,
     ) -> impl Future<Output = Result<i64, CallError>> + Send;
 
+    /// One page of the counters; see `list` in `entries.wit`.
+    fn list(
+        &self,
+        cursor: Option<String>,
+        entries_max: u32,
+    ) -> impl Future<Output = Result<Page, CallError>> + Send;
+
     /// The name of the plugin that counts.
-    fn plugin(&self) -> &str;
+    fn plugin(&self) -> String;
+
+    /// Whether the host was asked to stop.
+    fn is_stopping(&self) -> bool;
+}
+
+/// The route that a path belongs to, for metrics: keys are no part of it.
+pub fn route_of(path: &str) -> &'static str {
+    const PLAIN: [&str; 6] = ["/inc", "/count", "/reset", "/counters", "/livez", "/readyz"];
+    if let Some(route) = PLAIN.into_iter().find(|route| *route == path) {
+        return route;
+    }
+    match path.strip_prefix("/counters/").and_then(|rest| rest.split_once('/').or(Some((rest, ""))))
+    {
+        Some((_, "")) => "/counters/{key}",
+        Some((_, "inc")) => "/counters/{key}/inc",
+        Some((_, "reset")) => "/counters/{key}/reset",
+        _ => "other",
+    }
 }
 
 /// All routes of the main listener.
@@ -33,6 +62,7 @@ pub fn router<C: Counter>(counter: C) -> Router {
         .route("/inc", post(compat::increment::<C>))
         .route("/reset", post(compat::reset::<C>))
         .route("/count", get(compat::count::<C>))
+        .route("/counters", get(listing::list::<C>))
         .route("/counters/{key}", get(counter::get::<C>))
         .route("/counters/{key}/inc", post(counter::increment::<C>))
         .route("/counters/{key}/reset", post(counter::reset::<C>))

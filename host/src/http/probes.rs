@@ -28,8 +28,11 @@ pub async fn live() -> Json<Live> {
 }
 
 pub async fn ready<C: Counter>(State(counter): State<C>) -> Result<Json<Ready>, Problem> {
+    if counter.is_stopping() {
+        return Err(Problem::not_ready("the host is stopping"));
+    }
     match why_not_ready(counter.call(Operation::Get, DEFAULT_KEY)).await {
-        None => Ok(Json(Ready { status: "ready", plugin: counter.plugin().to_owned() })),
+        None => Ok(Json(Ready { status: "ready", plugin: counter.plugin() })),
         Some(why) => Err(Problem::not_ready(&why)),
     }
 }

@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use crate::{
     bindings::exports::tally::counter::counter::Error as Refusal, plugin::call::CallError,
+    swap::request::SwapError,
 };
 
 /// Seconds after which a client may try again what was refused for a passing reason.
@@ -50,16 +51,19 @@ impl Problem {
         Self { close: true, ..self }
     }
 
-    pub(super) fn not_found() -> Self {
+    /// Nothing is at this path.
+    pub(crate) fn not_found() -> Self {
         Self::new(StatusCode::NOT_FOUND, "not-found", "there is nothing at this path")
     }
 
-    pub(super) fn method_not_allowed() -> Self {
+    /// Something is, for other methods.
+    pub(crate) fn method_not_allowed() -> Self {
         let detail = "this path has no such method; see the header allow";
         Self::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", detail)
     }
 
-    pub(super) fn bad_request(detail: String) -> Self {
+    /// A request that can't be understood.
+    pub(crate) fn bad_request(detail: String) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "bad-request", detail)
     }
 
@@ -67,17 +71,39 @@ impl Problem {
         Self::new(StatusCode::BAD_REQUEST, "invalid-key", detail)
     }
 
-    pub(super) fn missing_host() -> Self {
+    /// An admin request addressed to a name that may be anybody's.
+    pub(crate) fn foreign_host() -> Self {
+        let detail =
+            "the admin listener is addressed as localhost, by its address, or by an --admin-host";
+        Self::new(StatusCode::FORBIDDEN, "foreign-host", detail)
+    }
+
+    /// An admin request that another web page made.
+    pub(crate) fn foreign_origin() -> Self {
+        let detail = "only the admin listener's own pages may send requests to it";
+        Self::new(StatusCode::FORBIDDEN, "foreign-origin", detail)
+    }
+
+    /// An admin request without the token.
+    pub(crate) fn unauthorized() -> Self {
+        let detail = "this needs the header authorization: Bearer TOKEN, with the token of --admin-token-file";
+        Self::new(StatusCode::UNAUTHORIZED, "unauthorized", detail)
+    }
+
+    /// A request without a host, or with several.
+    pub(crate) fn missing_host() -> Self {
         let detail = "a request of HTTP/1.1 has one header host (RFC 9112, section 3.2)";
         Self::new(StatusCode::BAD_REQUEST, "missing-host", detail)
     }
 
-    pub(super) fn body_too_large(bytes_max: u32) -> Self {
+    /// A body beyond its limit.
+    pub(crate) fn body_too_large(bytes_max: u32) -> Self {
         let detail = format!("the body is larger than {bytes_max} bytes");
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "body-too-large", detail).close()
     }
 
-    pub(super) fn body_too_slow(time_ms_max: u32) -> Self {
+    /// A body that takes too long to arrive.
+    pub(crate) fn body_too_slow(time_ms_max: u32) -> Self {
         let detail = format!("the body did not arrive within {time_ms_max} ms");
         Self::new(StatusCode::REQUEST_TIMEOUT, "body-too-slow", detail).close()
     }
@@ -102,6 +128,12 @@ impl Problem {
             _ => ("malformed-request", "the head of the request is not valid HTTP/1.1"),
         };
         Self::new(status, code, detail).close()
+    }
+
+    /// What happened, for programs.
+    #[cfg(test)]
+    pub fn code(&self) -> &str {
+        self.code
     }
 
     /// As an HTTP/1.1 message, for where no HTTP library is in between.
@@ -141,6 +173,9 @@ impl IntoResponse for Problem {
         if self.retry {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_S));
         }
+        if self.status == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
         if self.close {
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
@@ -170,9 +205,26 @@ impl From<CallError> for Problem {
                 (Status::SERVICE_UNAVAILABLE, "too-busy")
             }
             CallError::NoInstance(_) => (Status::SERVICE_UNAVAILABLE, "no-instance"),
+            CallError::HeldBackTooLong => (Status::SERVICE_UNAVAILABLE, "swapping"),
+            CallError::NotExported(_) => (Status::NOT_IMPLEMENTED, "not-listable"),
         };
         let problem = Self::new(status, code, error.to_string());
         // What is unavailable was not begun, so trying again can't count twice.
         if status == Status::SERVICE_UNAVAILABLE { problem.retry() } else { problem }
+    }
+}
+
+impl From<SwapError> for Problem {
+    fn from(error: SwapError) -> Self {
+        use StatusCode as Status;
+        let (status, code) = match &error {
+            SwapError::BadRequest(_) => (Status::BAD_REQUEST, "bad-request"),
+            SwapError::UnknownPlugin(_) => (Status::NOT_FOUND, "unknown-plugin"),
+            SwapError::Busy => (Status::CONFLICT, "swap-under-way"),
+            SwapError::NothingToRollBack => (Status::CONFLICT, "nothing-to-roll-back"),
+            SwapError::Refused(_) => (Status::UNPROCESSABLE_ENTITY, "plugin-refused"),
+            SwapError::Stopping => (Status::SERVICE_UNAVAILABLE, "stopping"),
+        };
+        Self::new(status, code, error.to_string())
     }
 }

@@ -30,6 +30,10 @@ pub enum CallError {
     QueuedTooLong,
     /// No instance could be made; the call was not begun.
     NoInstance(String),
+    /// A swap held calls back for longer than it may; this one was not begun.
+    HeldBackTooLong,
+    /// The plugin does not export what this needs; named as in the WIT files.
+    NotExported(&'static str),
 }
 
 impl CallError {
@@ -37,7 +41,12 @@ impl CallError {
     pub fn outcome_is_unknown(&self) -> bool {
         match self {
             Self::Trapped(_) | Self::TimedOut | Self::Refused(Error::OutcomeUnknown(_)) => true,
-            Self::Refused(_) | Self::QueueFull | Self::QueuedTooLong | Self::NoInstance(_) => false,
+            Self::Refused(_)
+            | Self::QueueFull
+            | Self::QueuedTooLong
+            | Self::NoInstance(_)
+            | Self::HeldBackTooLong
+            | Self::NotExported(_) => false,
         }
     }
 }
@@ -66,6 +75,12 @@ impl fmt::Display for CallError {
             ),
             Self::NoInstance(why) => {
                 write!(f, "the plugin could not be started, so this call was not begun: {why}")
+            }
+            Self::HeldBackTooLong => f.write_str(
+                "a swap of the plugin held this call back for too long; it was not begun",
+            ),
+            Self::NotExported(interface) => {
+                write!(f, "the plugin does not export the interface {interface}")
             }
         }
     }

@@ -9,7 +9,7 @@ use std::{
 use crate::error::UsageError;
 
 /// A plugin that is compiled into the host, with what its manifest says of it.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Bundled {
     /// `<storage>-<method>`.
     pub name: &'static str,
@@ -19,6 +19,9 @@ pub struct Bundled {
     pub method: &'static str,
     /// What it promises under contention.
     pub guarantee: &'static str,
+    /// What keeps its callers apart: plugins with the same one may count on one storage at the same
+    /// time. None where nothing does.
+    pub lock_protocol: Option<&'static str>,
     /// Names of the capabilities that it is granted without being asked.
     pub grants: &'static [&'static str],
     /// The component.
@@ -38,7 +41,7 @@ pub struct KnownPlugin {
 }
 
 /// Where a component is.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
     /// In this program.
     Bundled(&'static Bundled),
@@ -107,7 +110,12 @@ impl Catalog {
     }
 }
 
-fn wasm_files(directory: &Path) -> Result<Vec<PathBuf>, UsageError> {
+/// The files in `directory` that may be components, in alphabetical order.
+///
+/// # Errors
+///
+/// When it can't be read.
+pub fn wasm_files(directory: &Path) -> Result<Vec<PathBuf>, UsageError> {
     let entries = fs::read_dir(directory)
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
         .map_err(|error| {

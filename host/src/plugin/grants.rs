@@ -10,10 +10,14 @@ use std::{
 use super::{
     catalog::{KnownPlugin, Source},
     limits::PluginLimits,
+    storage::{Protocol, Storage},
 };
 use crate::{
     capabilities::{
-        Capability, Grants, file_lock::LockScope, log::PluginLog, shared_memory::LazyRegion,
+        Capability, Grants,
+        file_lock::{LockScope, times::LockTimes},
+        log::PluginLog,
+        shared_memory::LazyRegion,
         sql::Database,
     },
     config::PluginSettings,
@@ -107,10 +111,35 @@ impl Lender {
             directory = Some(storage.directory);
             locks = self.file_locks.as_ref().unwrap_or(locks);
         }
-        let locks = has(Capability::FileLock).then(|| (locks.clone(), self.lock_wait_max));
+        let locks = has(Capability::FileLock)
+            .then(|| (locks.clone(), self.lock_wait_max, LockTimes::of(&plugin.name)));
         let database = has(Capability::Sql).then(|| self.database.clone());
         let log = PluginLog::new(plugin.name.clone(), self.log_lines_per_second_max);
         Ok(Grants { capabilities, region, locks, database, directory, settings, log })
+    }
+
+    /// Where `plugin` keeps its counters when it uses `capabilities`, and what keeps its callers apart.
+    pub fn protocol(&self, plugin: &KnownPlugin, capabilities: &BTreeSet<Capability>) -> Protocol {
+        let locks = match &plugin.source {
+            Source::Bundled(bundled) => bundled.lock_protocol,
+            Source::File(_) => None,
+        };
+        Protocol { storage: self.storage(&plugin.name, capabilities), locks }
+    }
+
+    /// By what it can reach: a plugin with a database keeps its counters there.
+    fn storage(&self, plugin: &str, capabilities: &BTreeSet<Capability>) -> Storage {
+        let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.into());
+        let settings = &self.settings;
+        Storage(if capabilities.contains(&Capability::Sql) {
+            settings.database.place()
+        } else if capabilities.contains(&Capability::Files) {
+            format!("the file {}", absolute(&settings.storage_path).display())
+        } else if capabilities.contains(&Capability::SharedMemory) {
+            format!("the shared-memory region {}", absolute(self.region.path()).display())
+        } else {
+            format!("the plugin {plugin} itself")
+        })
     }
 
     fn plugin_config(&self, plugin: &str) -> Vec<(String, String)> {

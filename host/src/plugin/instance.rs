@@ -9,7 +9,7 @@ use std::{
 use tokio::task;
 use wasmtime::{
     CallHook, Store, StoreLimitsBuilder, Trap, UpdateDeadline,
-    component::{self, TypedFunc},
+    component::{self, ComponentExportIndex, ComponentNamedList, Lift, Lower, TypedFunc},
 };
 
 use super::{
@@ -17,6 +17,7 @@ use super::{
     engine::TICK,
     loader::Plugin,
     state::State,
+    usage::Limiter,
 };
 use crate::{bindings::exports::tally::counter::counter::Error, capabilities::OnThread};
 
@@ -31,6 +32,9 @@ const HOST_CALL_BYTES_MAX: usize = 1024 * 1024;
 /// Handles that a plugin can have at a time.
 const HANDLES_MAX: usize = 1024;
 
+/// How many times the allowance of a call one has that lists or writes many counters.
+const BULK_FACTOR: u32 = 100;
+
 /// Calls that one instance serves before a fresh one takes its place, so that a plugin that leaks
 /// memory slowly does not run into its limit.
 const CALLS_PER_INSTANCE_MAX: u32 = 1_000_000;
@@ -39,6 +43,7 @@ const CALLS_PER_INSTANCE_MAX: u32 = 1_000_000;
 pub struct Instance {
     plugin: Arc<Plugin>,
     store: Store<State>,
+    instance: component::Instance,
     increment: TypedFunc<(String, i64), (Result<i64, Error>,)>,
     get: TypedFunc<(String,), (Result<i64, Error>,)>,
     reset: TypedFunc<(String,), (Result<(), Error>,)>,
@@ -83,11 +88,12 @@ impl Instance {
         mut store: Store<State>,
         instance: &component::Instance,
     ) -> anyhow::Result<Self> {
-        let [increment, get, reset] = plugin.exports;
+        let [increment, get, reset] = plugin.exports.counter;
         Ok(Self {
             increment: instance.get_typed_func(&mut store, increment)?,
             get: instance.get_typed_func(&mut store, get)?,
             reset: instance.get_typed_func(&mut store, reset)?,
+            instance: *instance,
             plugin,
             store,
             calls_left: CALLS_PER_INSTANCE_MAX,
@@ -127,6 +133,41 @@ impl Instance {
         self.end_call(answer)
     }
 
+    /// The plugin that it is one of.
+    pub(super) fn plugin(&self) -> &Plugin {
+        &self.plugin
+    }
+
+    /// Calls a function that is called so rarely that it is looked up each time.
+    ///
+    /// It handles many counters at a time, and so is given the allowance of as many calls.
+    pub(super) async fn invoke<P, R>(
+        &mut self,
+        function: ComponentExportIndex,
+        params: P,
+    ) -> Result<R, CallError>
+    where
+        P: ComponentNamedList + Lower + 'static,
+        R: Lift + component::ComponentType + Send + Sync + 'static,
+        (R,): ComponentNamedList + Lift,
+    {
+        let found = self.instance.get_typed_func::<P, (R,)>(&mut self.store, function);
+        let function = found.map_err(|error| {
+            CallError::NoInstance(format!("its exports are not what Tally calls: {error:#}"))
+        })?;
+        self.begin_call();
+        let state = self.store.data_mut();
+        state.host_calls_left = state.host_calls_left.saturating_mul(BULK_FACTOR);
+        state.computing_left *= BULK_FACTOR;
+        let store = &mut self.store;
+        let answer = if self.plugin.waits() {
+            function.call_async(store, params).await
+        } else {
+            function.call(store, params)
+        };
+        self.judge(answer.map(|(answer,)| answer))
+    }
+
     /// Whether it has served as many calls as an instance may.
     pub fn is_used_up(&self) -> bool {
         self.calls_left == 0
@@ -138,13 +179,18 @@ impl Instance {
     }
 
     fn end_call(&self, answer: wasmtime::Result<(Result<i64, Error>,)>) -> Result<i64, CallError> {
+        self.judge(answer)?.0.map_err(CallError::Refused)
+    }
+
+    /// Whether the guest returned in good order, whatever its answer.
+    fn judge<T>(&self, answer: wasmtime::Result<T>) -> Result<T, CallError> {
         match answer {
             // Whatever it says: what it did in the transaction is undone with the instance.
             Ok(_) if self.store.data().lent.in_transaction() => {
                 tracing::warn!(plugin = self.plugin.name(), "the plugin left a transaction open");
                 Err(CallError::Trapped(TrapReason::OpenTransaction))
             }
-            Ok((answer,)) => answer.map_err(CallError::Refused),
+            Ok(answer) => Ok(answer),
             Err(error) => {
                 let reason = reason_of(&error);
                 tracing::warn!(plugin = self.plugin.name(), "the plugin broke off: {error:#}");
@@ -160,7 +206,7 @@ fn as_zero((answer,): (Result<(), Error>,)) -> (Result<i64, Error>,) {
 
 /// A store with what the plugin is lent, and its limits.
 fn store(plugin: &Plugin, shared: &OnThread) -> anyhow::Result<Store<State>> {
-    let memory = StoreLimitsBuilder::new()
+    let limits = StoreLimitsBuilder::new()
         .memory_size(plugin.limits.memory_bytes_max())
         .table_elements(TABLE_ELEMENTS_MAX)
         .instances(CORE_INSTANCES_MAX)
@@ -169,13 +215,13 @@ fn store(plugin: &Plugin, shared: &OnThread) -> anyhow::Result<Store<State>> {
         .build();
     let state = State {
         lent: plugin.grants.lend(shared)?,
-        memory,
+        limiter: Limiter::new(limits, plugin.usage.clone()),
         computing_left: Duration::ZERO,
         computing_since: Instant::now(),
         host_calls_left: 0,
     };
     let mut store = Store::new(plugin.pre.engine(), state);
-    store.limiter(|state| &mut state.memory);
+    store.limiter(|state| &mut state.limiter);
     store.set_hostcall_fuel(HOST_CALL_BYTES_MAX);
     store.set_max_component_handles(HANDLES_MAX);
     refill(&mut store, plugin);

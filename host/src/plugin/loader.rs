@@ -1,27 +1,28 @@
 //! From a known plugin to one that can be called: read, compile, check, link.
 
-use std::{borrow::Cow, collections::BTreeSet, fs, io::Read, path::Path, sync::Arc};
+use std::{collections::BTreeSet, sync::Arc};
 
 use anyhow::{Context, bail};
 use wasmtime::{
     Engine,
-    component::{Component, ComponentExportIndex, Linker},
+    component::{Component, Linker},
 };
 
 use super::{
     cache::CompileCache,
     catalog::{KnownPlugin, Source},
+    exports::Exports,
     grants::Lender,
     limits::PluginLimits,
+    source,
     state::State,
+    storage::Protocol,
+    usage::Usage,
 };
 use crate::{
-    bindings::{COUNTER_INTERFACE, ContractPre},
+    bindings::{ContractPre, OFFERED_INTERFACES},
     capabilities::{self, Capability, Grants},
 };
-
-/// How a component begins; a core module has another version in bytes 4 to 7.
-const COMPONENT_HEADER: [u8; 8] = *b"\0asm\x0d\0\x01\0";
 
 /// A component that is compiled and checked, before anything is lent to it.
 pub struct Inspected {
@@ -31,25 +32,71 @@ pub struct Inspected {
     pub capabilities: BTreeSet<Capability>,
     /// Size of the component, in bytes.
     pub size: usize,
+    /// Digest of the component.
+    pub digest: String,
+    /// What it exports.
+    pub exports: Exports,
     pre: ContractPre<State>,
-    exports: [ComponentExportIndex; 3],
 }
 
 /// A plugin that is ready to be called.
 pub struct Plugin {
-    pub(super) name: String,
+    pub(super) known: KnownPlugin,
+    pub(super) digest: String,
+    pub(super) imports: Vec<String>,
     pub(super) pre: ContractPre<State>,
-    /// Where the component exports `increment`, `get` and `reset`.
-    pub(super) exports: [ComponentExportIndex; 3],
+    pub(super) exports: Exports,
     pub(super) waits: bool,
+    pub(super) protocol: Protocol,
     pub(super) grants: Grants,
     pub(super) limits: PluginLimits,
+    pub(super) usage: Arc<Usage>,
 }
 
 impl Plugin {
     /// The name by which it is chosen.
     pub fn name(&self) -> &str {
-        &self.name
+        &self.known.name
+    }
+
+    /// Where its component came from.
+    pub fn source(&self) -> &Source {
+        &self.known.source
+    }
+
+    /// Digest of its component.
+    pub fn digest(&self) -> &str {
+        &self.digest
+    }
+
+    /// The interfaces that it imports.
+    pub fn imports(&self) -> &[String] {
+        &self.imports
+    }
+
+    /// What it exports.
+    pub fn exports(&self) -> &Exports {
+        &self.exports
+    }
+
+    /// What it was lent.
+    pub fn grants(&self) -> &Grants {
+        &self.grants
+    }
+
+    /// The limits that it is called within.
+    pub fn limits(&self) -> &PluginLimits {
+        &self.limits
+    }
+
+    /// Where its counters are, and what keeps its callers apart.
+    pub fn protocol(&self) -> &Protocol {
+        &self.protocol
+    }
+
+    /// What its instances use.
+    pub fn usage(&self) -> &Usage {
+        &self.usage
     }
 
     /// Whether what it was granted can be lent right now.
@@ -58,8 +105,8 @@ impl Plugin {
     ///
     /// Why not.
     pub fn check_grants(&self) -> anyhow::Result<()> {
-        let lent = self.grants.lend(&self.grants.on_thread()).map(drop);
-        lent.with_context(|| format!("can't start the plugin {}", self.name))
+        let lent = self.grants.lend(&self.grants.on_thread(None)).map(drop);
+        lent.with_context(|| format!("can't start the plugin {}", self.name()))
     }
 
     /// Whether its calls may wait: for a lock, a file, a timer, a stream.
@@ -96,12 +143,32 @@ impl Loader {
     ///
     /// A sentence that says why the plugin can't be used, and what to do. No code of it has run.
     pub fn load(&self, known: &KnownPlugin) -> anyhow::Result<Arc<Plugin>> {
-        let Inspected { imports, capabilities, pre, exports, .. } = self.inspect(known)?;
+        let Inspected { imports, capabilities, digest, exports, pre, .. } = self.inspect(known)?;
         let waits = capabilities.iter().any(|capability| capability.waits())
             || imports.iter().any(|import| is_io(import));
+        let protocol = self.lender.protocol(known, &capabilities);
         let grants = self.lender.lend(known, capabilities).with_context(|| cant_load(known))?;
-        let limits = self.limits.clone();
-        Ok(Arc::new(Plugin { name: known.name.clone(), pre, exports, waits, grants, limits }))
+        Ok(Arc::new(Plugin {
+            known: known.clone(),
+            digest,
+            imports,
+            pre,
+            exports,
+            waits,
+            protocol,
+            grants,
+            limits: self.limits.clone(),
+            usage: Arc::default(),
+        }))
+    }
+
+    /// Digest of the component of `known` as it is now.
+    ///
+    /// # Errors
+    ///
+    /// When it can't be read.
+    pub fn digest(&self, known: &KnownPlugin) -> anyhow::Result<String> {
+        Ok(source::digest(&source::read(&known.source, &self.limits)?))
     }
 
     /// Compiles and checks `known`, as [`Self::load`] does.
@@ -114,39 +181,23 @@ impl Loader {
     }
 
     fn try_inspect(&self, known: &KnownPlugin) -> anyhow::Result<Inspected> {
-        let wasm = self.read(&known.source)?;
-        check_header(&wasm)?;
-        let component = self.compile(&wasm)?;
+        self.inspect_wasm(known, &source::read(&known.source, &self.limits)?)
+    }
+
+    /// Compiles and checks `wasm` as the component of `known`, wherever that is kept.
+    ///
+    /// # Errors
+    ///
+    /// Why it can't be used, without the plugin's name.
+    pub fn inspect_wasm(&self, known: &KnownPlugin, wasm: &[u8]) -> anyhow::Result<Inspected> {
+        source::check_header(wasm)?;
+        let component = self.compile(wasm)?;
         let imports = self.imports(&component);
         let capabilities = self.check_granted(known, &imports)?;
-        let exports = exports(&component)?;
+        let exports = Exports::find(&self.engine, &component)?;
         let pre = self.link(&component, &capabilities)?;
-        Ok(Inspected { imports, capabilities, size: wasm.len(), pre, exports })
-    }
-
-    fn read(&self, source: &Source) -> anyhow::Result<Cow<'static, [u8]>> {
-        match source {
-            Source::Bundled(bundled) => Ok(Cow::Borrowed(bundled.wasm)),
-            Source::File(path) => Ok(Cow::Owned(self.read_file(path)?)),
-        }
-    }
-
-    fn read_file(&self, path: &Path) -> anyhow::Result<Vec<u8>> {
-        let size_max = self.limits.file_bytes_max();
-        let file =
-            fs::File::open(path).with_context(|| format!("can't open {}", path.display()))?;
-        let mut wasm = Vec::new();
-        file.take(size_max + 1)
-            .read_to_end(&mut wasm)
-            .with_context(|| format!("can't read {}", path.display()))?;
-        if wasm.len() as u64 > size_max {
-            bail!(
-                "{} is larger than --plugin-file-max ({} MiB)",
-                path.display(),
-                self.limits.plugin_file_max
-            );
-        }
-        Ok(wasm)
+        let digest = source::digest(wasm);
+        Ok(Inspected { imports, capabilities, size: wasm.len(), digest, exports, pre })
     }
 
     fn compile(&self, wasm: &[u8]) -> anyhow::Result<Component> {
@@ -182,6 +233,7 @@ impl Loader {
         let granted = self.lender.capabilities(known);
         let mut imported = BTreeSet::new();
         for import in imports.iter().filter(|import| !is_io(import)) {
+            check_version(import)?;
             let Some(capability) = Capability::of_interface(import) else {
                 bail!("it imports {import}, which Tally does not offer");
             };
@@ -216,28 +268,19 @@ fn is_io(import: &str) -> bool {
     import.starts_with("wasi:io/")
 }
 
-/// Where the functions of the contract are; their types are checked when it is linked.
-fn exports(component: &Component) -> anyhow::Result<[ComponentExportIndex; 3]> {
-    let Some(counter) = component.get_export_index(None, COUNTER_INTERFACE) else {
-        bail!("it does not export the interface {COUNTER_INTERFACE}");
-    };
-    let function = |name| {
-        let idx = component.get_export_index(Some(&counter), name);
-        idx.with_context(|| format!("its {COUNTER_INTERFACE} has no function {name}"))
-    };
-    Ok([function("increment")?, function("get")?, function("reset")?])
+/// Refuses another version of one of our own interfaces, which no other can stand in for.
+fn check_version(import: &str) -> anyhow::Result<()> {
+    let unversioned = |name: &str| name.split('@').next().unwrap_or_default().to_owned();
+    let offered =
+        OFFERED_INTERFACES.iter().find(|offered| unversioned(offered) == unversioned(import));
+    match offered {
+        Some(offered) if *offered != import => bail!(
+            "it imports {import} where this host offers {offered}: compile it against that version"
+        ),
+        _ => Ok(()),
+    }
 }
 
 fn cant_load(known: &KnownPlugin) -> String {
     format!("can't load the plugin {}", known.name)
-}
-
-fn check_header(wasm: &[u8]) -> anyhow::Result<()> {
-    if wasm.starts_with(&COMPONENT_HEADER) {
-        return Ok(());
-    }
-    if wasm.starts_with(b"\0asm") {
-        bail!("it is a core WebAssembly module and not a component: compile it for wasm32-wasip2");
-    }
-    bail!("it is not WebAssembly");
 }

@@ -3,14 +3,22 @@
 pub mod cache;
 pub mod call;
 pub mod catalog;
+pub mod dispatch;
 pub mod engine;
+pub mod entries;
+mod exports;
+pub mod generation;
 pub mod grants;
 pub mod instance;
 pub mod limits;
 pub mod loader;
 pub mod pool;
 pub mod registry;
+pub mod setup;
+mod source;
 pub mod state;
+pub mod storage;
+pub mod usage;
 
 /// The key of the default counter, the one behind `POST /inc`.
 pub const DEFAULT_KEY: &str = "count";

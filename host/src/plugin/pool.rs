@@ -7,7 +7,7 @@ use std::{
 };
 
 use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
+    sync::{Notify, OwnedSemaphorePermit, Semaphore, watch},
     task,
     time::timeout,
 };
@@ -34,14 +34,65 @@ pub struct Pool {
     /// A permit for each instance that may exist.
     slots: Arc<Semaphore>,
     queued: Cell<u32>,
+    /// Calls that were begun, or wait for a slot, and have not ended; those that never wait aside.
+    under_way: Rc<UnderWay>,
+    /// Becomes true when calls that have not ended are given up.
+    cut_off: watch::Sender<bool>,
+}
+
+#[derive(Default)]
+struct UnderWay {
+    calls: Cell<usize>,
+    ended: Notify,
 }
 
 impl Pool {
     /// An empty pool.
     pub fn new(plugin: Arc<Plugin>) -> Rc<Self> {
+        Self::beside(plugin, None)
+    }
+
+    /// An empty pool of a plugin that follows the one in `before` on this thread, with whose
+    /// connections it goes on if they lead to the same place.
+    pub fn after(plugin: Arc<Plugin>, before: &Self) -> Rc<Self> {
+        Self::beside(plugin, Some(&before.shared))
+    }
+
+    fn beside(plugin: Arc<Plugin>, before: Option<&OnThread>) -> Rc<Self> {
         let slots = Arc::new(Semaphore::new(plugin.limits.instances_per_worker_max as usize));
-        let shared = plugin.grants.on_thread();
-        Rc::new(Self { plugin, shared, idle: RefCell::default(), slots, queued: Cell::new(0) })
+        let shared = plugin.grants.on_thread(before);
+        Rc::new(Self {
+            plugin,
+            shared,
+            idle: RefCell::default(),
+            slots,
+            queued: Cell::new(0),
+            under_way: Rc::default(),
+            cut_off: watch::Sender::new(false),
+        })
+    }
+
+    /// Makes an instance, so that the first call need not.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError::NoInstance`].
+    pub async fn warm_up(&self) -> Result<(), CallError> {
+        let instance = self.instance().await?;
+        self.idle.borrow_mut().push(instance);
+        Ok(())
+    }
+
+    /// Waits until no call is under way, those included whose callers have left.
+    pub async fn drained(&self) {
+        while self.under_way.calls.get() > 0 {
+            self.under_way.ended.notified().await;
+        }
+    }
+
+    /// Gives up the calls that are under way; whether they counted is unknown.
+    pub fn cut_off(&self) {
+        self.cut_off.send_replace(true);
     }
 
     /// The plugin that is called.
@@ -58,29 +109,53 @@ impl Pool {
         if !self.plugin.waits() {
             return self.call_prompt(operation, key.to_owned());
         }
+        let under_way = self.begin();
         let slot = self.slot().await?;
         // A call that waits is a task of its own and runs to its end even when its caller has left:
         // cut off between two steps, it would let go of a lock while a write is still on its way.
         let (this, key) = (self.clone(), key.to_owned());
         let call_time = self.plugin.limits.call_time();
         let call = task::spawn_local(async move {
-            let run = this.run(slot, operation, key);
-            match timeout(call_time * UNHEARD_CALL_TIME_FACTOR, run).await {
-                Ok(outcome) => outcome,
-                Err(_) => {
-                    tracing::warn!(
-                        plugin = this.plugin.name(),
-                        "a call that did not end was cut off"
-                    );
-                    Err(CallError::TimedOut)
-                }
-            }
+            let _under_way = under_way;
+            let mut cut_off = this.cut_off.subscribe();
+            let run = timeout(call_time * UNHEARD_CALL_TIME_FACTOR, this.run(slot, operation, key));
+            let outcome = tokio::select! {
+                biased;
+                outcome = run => outcome.ok(),
+                _ = cut_off.wait_for(|cut_off| *cut_off) => None,
+            };
+            outcome.unwrap_or_else(|| {
+                tracing::warn!(plugin = this.plugin.name(), "a call that did not end was cut off");
+                Err(CallError::TimedOut)
+            })
         });
         match timeout(call_time, call).await {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(_)) => Err(CallError::Trapped(TrapReason::Other)),
             Err(_) => Err(CallError::TimedOut),
         }
+    }
+
+    /// Has an instance do something that takes a while, in a slot of its own, until it is cut off.
+    ///
+    /// # Errors
+    ///
+    /// Those of `work`, and those of getting an instance.
+    pub(super) async fn with_instance<T>(
+        self: &Rc<Self>,
+        work: impl AsyncFnOnce(&mut Instance) -> Result<T, CallError>,
+    ) -> Result<T, CallError> {
+        let _under_way = self.begin();
+        let _slot = self.slot().await?;
+        let mut instance = self.instance().await?;
+        let mut cut_off = self.cut_off.subscribe();
+        let answer = tokio::select! {
+            biased;
+            answer = work(&mut instance) => answer,
+            _ = cut_off.wait_for(|cut_off| *cut_off) => Err(CallError::TimedOut),
+        };
+        self.put_back(instance, &answer);
+        answer
     }
 
     /// Such calls never overlap on one thread, so one instance serves them all.
@@ -100,13 +175,19 @@ impl Pool {
         operation: Operation,
         key: String,
     ) -> Result<i64, CallError> {
-        let mut instance = match self.take_idle() {
-            Some(instance) => instance,
-            None => Instance::new(self.plugin.clone(), &self.shared).await?,
-        };
+        let mut instance = self.instance().await?;
         let answer = instance.call(operation, key).await;
         self.put_back(instance, &answer);
         answer
+    }
+
+    /// An idle instance, or a new one.
+    async fn instance(&self) -> Result<Instance, CallError> {
+        match self.take_idle() {
+            Some(instance) => Ok(instance),
+            None if self.plugin.waits() => Instance::new(self.plugin.clone(), &self.shared).await,
+            None => Instance::new_prompt(self.plugin.clone(), &self.shared),
+        }
     }
 
     fn take_idle(&self) -> Option<Instance> {
@@ -114,10 +195,15 @@ impl Pool {
     }
 
     /// Keeps an instance for the next call. One that broke off is dropped, and all that it held.
-    fn put_back(&self, instance: Instance, answer: &Result<i64, CallError>) {
+    fn put_back<T>(&self, instance: Instance, answer: &Result<T, CallError>) {
         if matches!(answer, Ok(_) | Err(CallError::Refused(_))) && !instance.is_used_up() {
             self.idle.borrow_mut().push(instance);
         }
+    }
+
+    fn begin(&self) -> CallUnderWay {
+        self.under_way.calls.set(self.under_way.calls.get() + 1);
+        CallUnderWay(self.under_way.clone())
     }
 
     /// The right to use an instance, waited for in a queue of limited length.
@@ -149,5 +235,18 @@ impl<'a> Queued<'a> {
 impl Drop for Queued<'_> {
     fn drop(&mut self) {
         self.0.set(self.0.get() - 1);
+    }
+}
+
+/// One call that is under way, for as long as it lives.
+struct CallUnderWay(Rc<UnderWay>);
+
+impl Drop for CallUnderWay {
+    fn drop(&mut self) {
+        let calls = self.0.calls.get() - 1;
+        self.0.calls.set(calls);
+        if calls == 0 {
+            self.0.ended.notify_waiters();
+        }
     }
 }

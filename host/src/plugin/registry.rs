@@ -1,14 +1,11 @@
-//! All known plugins and how their loading went.
+//! Known plugins and how their loading went.
 
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, PoisonError},
 };
 
-use super::{
-    catalog::KnownPlugin,
-    loader::{Loader, Plugin},
-};
+use super::loader::Plugin;
 
 /// How the loading of a plugin went: ready, or the reason why not.
 pub type Loaded = Result<Arc<Plugin>, String>;
@@ -20,20 +17,6 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// Loads `plugins` one after the other, those that are in already left out.
-    /// One that fails is kept with its reason, and the others go on.
-    pub fn load_all(&self, loader: &Loader, plugins: &[KnownPlugin]) {
-        for known in plugins {
-            if self.get(&known.name).is_none() {
-                let loaded = loader.load(known).map_err(|error| format!("{error:#}"));
-                if let Err(reason) = &loaded {
-                    tracing::info!("{reason}");
-                }
-                self.insert(known.name.clone(), loaded);
-            }
-        }
-    }
-
     /// Enters a plugin.
     pub fn insert(&self, name: String, loaded: Loaded) {
         self.lock().insert(name, loaded);

@@ -2,16 +2,17 @@
 
 use std::time::{Duration, Instant};
 
-use wasmtime::{StoreLimits, component::ResourceTable};
+use wasmtime::component::ResourceTable;
 use wasmtime_wasi::{WasiCtxView, WasiView};
 use wasmtime_wasi_io::IoView;
 
+use super::usage::Limiter;
 use crate::capabilities::{Lent, LentView};
 
 /// The state of a plugin's store.
 pub struct State {
     pub(super) lent: Lent,
-    pub(super) memory: StoreLimits,
+    pub(super) limiter: Limiter,
     /// How long the present call may still compute.
     pub(super) computing_left: Duration,
     /// When the guest was entered last.

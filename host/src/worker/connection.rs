@@ -3,7 +3,6 @@
 use std::{convert::Infallible, future, io, net::TcpStream, pin::pin, rc::Rc, time::Duration};
 
 use axum::{
-    Router,
     body::Body,
     http::{HeaderValue, Request, Response, header},
     response::IntoResponse,
@@ -17,27 +16,28 @@ use tokio::{
 use tower::Service;
 
 use super::{
+    Served,
     drain::Drain,
     io::ClientIo,
     limits::ServerLimits,
     progress::{Phase, Progress},
 };
-use crate::http::admission;
+use crate::http::{self, admission};
 
 /// How long an idle connection stays open after draining began, for a request that is on its way.
 const DRAIN_LINGER: Duration = Duration::from_millis(250);
 
 /// What the connections of one worker have in common.
 pub struct Shared {
-    router: Router,
+    served: Served,
     limits: ServerLimits,
     drain: Drain,
 }
 
 impl Shared {
-    /// Connections answered by `router`.
-    pub fn new(router: Router, limits: ServerLimits) -> Self {
-        Self { router, limits, drain: Drain::default() }
+    /// Connections answered by `served`.
+    pub fn new(served: Served, limits: ServerLimits) -> Self {
+        Self { served, limits, drain: Drain::default() }
     }
 
     /// By which the connections learn that they are to end.
@@ -102,10 +102,12 @@ async fn try_serve(stream: TcpStream, shared: &Shared) -> io::Result<()> {
 }
 
 async fn answer(request: Request<Incoming>, shared: &Shared) -> Response<Body> {
+    let path = http::route_of(request.uri().path());
     let mut response = match admission::admit(request, &shared.limits).await {
         Ok(request) => route(request, shared).await,
         Err(problem) => problem.into_response(),
     };
+    shared.served.metrics.answered(path, response.status().as_u16());
     if shared.drain.has_begun() {
         // So the client knows that it must not send its next request here.
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
@@ -114,7 +116,7 @@ async fn answer(request: Request<Incoming>, shared: &Shared) -> Response<Body> {
 }
 
 async fn route(request: Request<Body>, shared: &Shared) -> Response<Body> {
-    let mut router = shared.router.clone();
+    let mut router = shared.served.router.clone();
     // A router is always ready, but its contract wants to be asked.
     let ready = future::poll_fn(|cx| Service::<Request<Body>>::poll_ready(&mut router, cx)).await;
     let Ok(()) = ready;

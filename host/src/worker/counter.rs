@@ -1,30 +1,35 @@
-//! A plugin as the HTTP handlers of one worker see it.
+//! The active plugin as the HTTP handlers of one thread see it.
 
-use std::{rc::Rc, sync::Arc};
+use std::{rc::Rc, time::Instant};
 
 use send_wrapper::SendWrapper;
 
 use crate::{
+    bindings::optional::exports::tally::counter::entries::Page,
     http::Counter,
+    metrics::WorkerMetrics,
     plugin::{
         call::{CallError, Operation},
-        loader::Plugin,
-        pool::Pool,
+        dispatch::Dispatcher,
     },
+    shutdown::Stopping,
 };
 
-/// The worker's own pool of instances.
+/// The thread's own way to the active plugin.
 ///
 /// axum wants handlers that could move to another thread. These never do, which the wrapper checks.
 #[derive(Clone)]
 pub struct PluginCounter {
-    pool: SendWrapper<Rc<Pool>>,
+    dispatcher: SendWrapper<Rc<Dispatcher>>,
+    stopping: Stopping,
+    metrics: SendWrapper<Rc<WorkerMetrics>>,
 }
 
 impl PluginCounter {
-    /// A counter for the calling thread.
-    pub fn new(plugin: Arc<Plugin>) -> Self {
-        Self { pool: SendWrapper::new(Pool::new(plugin)) }
+    /// A counter for the calling thread, to which `dispatcher` and `metrics` belong.
+    pub fn new(dispatcher: Rc<Dispatcher>, stopping: Stopping, metrics: Rc<WorkerMetrics>) -> Self {
+        let (dispatcher, metrics) = (SendWrapper::new(dispatcher), SendWrapper::new(metrics));
+        Self { dispatcher, stopping, metrics }
     }
 }
 
@@ -34,11 +39,30 @@ impl Counter for PluginCounter {
         operation: Operation,
         key: &str,
     ) -> impl Future<Output = Result<i64, CallError>> + Send {
-        let pool = &*self.pool;
-        SendWrapper::new(async move { pool.call(operation, key).await })
+        let dispatcher = &*self.dispatcher;
+        let metrics = &*self.metrics;
+        SendWrapper::new(async move {
+            let began = Instant::now();
+            let outcome = dispatcher.call(operation, key).await;
+            metrics.called(dispatcher.pool().plugin().name(), began.elapsed(), &outcome);
+            outcome
+        })
     }
 
-    fn plugin(&self) -> &str {
-        self.pool.plugin().name()
+    fn list(
+        &self,
+        cursor: Option<String>,
+        entries_max: u32,
+    ) -> impl Future<Output = Result<Page, CallError>> + Send {
+        let dispatcher = &*self.dispatcher;
+        SendWrapper::new(async move { dispatcher.list(cursor, entries_max).await })
+    }
+
+    fn plugin(&self) -> String {
+        self.dispatcher.pool().plugin().name().to_owned()
+    }
+
+    fn is_stopping(&self) -> bool {
+        self.stopping.has_begun()
     }
 }

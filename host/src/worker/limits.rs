@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::Args;
 
 /// Limits on clients. Each is a setting.
-#[derive(Args, Clone, Debug)]
+#[derive(Args, Clone, Debug, PartialEq, Eq)]
 #[command(next_help_heading = "Limits on clients")]
 pub struct ServerLimits {
     /// Open connections in all (1 to 1000000); more wait to be accepted.
@@ -36,6 +36,11 @@ pub struct ServerLimits {
     #[arg(long, env, value_name = "MS", default_value_t = 60_000, value_parser = clap::value_parser!(u32).range(100..=3_600_000))]
     pub idle_time_max: u32,
 
+    /// Time between a signal to stop, when GET /readyz begins to say so, and the end of accepting
+    /// connections, in ms (0 to 600000): for load balancers that take a while to notice.
+    #[arg(long, env, value_name = "MS", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=600_000))]
+    pub drain_delay: u32,
+
     /// Time for requests to be answered after a signal to stop, in ms (0 to 600000), and once more
     /// for calls to end whose clients have left.
     #[arg(long, env, value_name = "MS", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(0..=600_000))]
@@ -56,6 +61,11 @@ impl ServerLimits {
     /// [`Self::idle_time_max`] as a duration.
     pub fn idle_time(&self) -> Duration {
         Duration::from_millis(self.idle_time_max.into())
+    }
+
+    /// [`Self::drain_delay`] as a duration.
+    pub fn drain_delay(&self) -> Duration {
+        Duration::from_millis(self.drain_delay.into())
     }
 
     /// [`Self::drain_time_max`] as a duration.

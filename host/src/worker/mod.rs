@@ -10,3 +10,17 @@ pub mod limits;
 mod progress;
 pub mod server;
 mod thread;
+
+use std::rc::Rc;
+
+use axum::Router;
+
+use crate::metrics::WorkerMetrics;
+
+/// What one worker serves.
+pub struct Served {
+    /// Answers requests.
+    pub router: Router,
+    /// Notes how they were answered.
+    pub metrics: Rc<WorkerMetrics>,
+}

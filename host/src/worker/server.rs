@@ -7,10 +7,9 @@ use std::{
     thread::{self, JoinHandle},
 };
 
-use axum::Router;
 use tokio::sync::watch;
 
-use super::{acceptor, limits::ServerLimits, thread::Worker};
+use super::{Served, acceptor, limits::ServerLimits, thread::Worker};
 
 /// Files that the process needs for itself: the listener, event loops, regions, locks, plugin files.
 const FILES_RESERVED: u64 = 256;
@@ -23,21 +22,20 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts `workers` threads that serve what connects to `listener`.
+    /// Starts a thread for each of `make_served` that serves what connects to `listener`.
     ///
-    /// `make_router` is called once on each worker's own thread.
+    /// Each is called on its worker's own thread.
     ///
     /// # Errors
     ///
     /// When a thread or an event loop can't be made.
     pub fn start<F>(
         listener: TcpListener,
-        workers: usize,
         limits: &ServerLimits,
-        make_router: F,
+        make_served: Vec<F>,
     ) -> io::Result<Self>
     where
-        F: Fn() -> Router + Clone + Send + 'static,
+        F: FnOnce() -> Served + Send + 'static,
     {
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
@@ -45,9 +43,8 @@ impl Server {
         let (draining, drain) = watch::channel(false);
         let mut threads = Vec::new();
         let mut handles = Vec::new();
-        for idx in 0..workers {
-            let (worker, thread) =
-                Worker::start(idx, limits.clone(), drain.clone(), make_router.clone())?;
+        for (idx, make_served) in make_served.into_iter().enumerate() {
+            let (worker, thread) = Worker::start(idx, limits.clone(), drain.clone(), make_served)?;
             handles.push(worker);
             threads.push(thread);
         }

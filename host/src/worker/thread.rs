@@ -11,7 +11,6 @@ use std::{
     thread::{self, JoinHandle},
 };
 
-use axum::Router;
 use tokio::{
     runtime,
     sync::{OwnedSemaphorePermit, mpsc, watch},
@@ -19,7 +18,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::{connection, limits::ServerLimits};
+use super::{Served, connection, limits::ServerLimits};
 
 /// Threads of one worker that wait for files and locks in the kernel.
 const BLOCKING_THREADS_MAX: usize = 64;
@@ -46,10 +45,10 @@ impl Worker {
         idx: usize,
         limits: ServerLimits,
         drain: watch::Receiver<bool>,
-        make_router: F,
+        make_served: F,
     ) -> io::Result<(Self, JoinHandle<()>)>
     where
-        F: FnOnce() -> Router + Send + 'static,
+        F: FnOnce() -> Served + Send + 'static,
     {
         let (inbox, incoming) = mpsc::unbounded_channel();
         let connections = Arc::new(AtomicUsize::new(0));
@@ -63,7 +62,7 @@ impl Worker {
                 let tasks = LocalSet::new();
                 let drain_time = limits.drain_time();
                 let serve = async move {
-                    let shared = Rc::new(connection::Shared::new(make_router(), limits));
+                    let shared = Rc::new(connection::Shared::new(make_served(), limits));
                     task::spawn_local(pass_on(drain, shared.clone()));
                     serve_all(incoming, &shared, &open).await;
                 };

@@ -121,7 +121,7 @@ impl Swaps {
     }
 
     fn token(&self) -> Option<&str> {
-        self.token.as_ref().map(Token::reveal)
+        self.token.as_ref()
     }
 }
 

@@ -11,7 +11,7 @@ use tally_host::plugin::catalog::Catalog;
 use tally_host::plugin::limits::PluginLimits;
 use tally_host::plugin::loader::Plugin;
 use tally_host::plugin::pool::Pool;
-use tally_host::serve;
+use tally_host::plugin::setup;
 use tempfile::TempDir;
 
 use super::{Client, Outcome, Target};
@@ -42,7 +42,7 @@ impl PluginTarget {
         key: Option<&str>,
     ) -> anyhow::Result<PluginTarget> {
         let catalog = Catalog::new(settings.plugin_dir.as_deref())?;
-        let known = serve::choose(&catalog, settings)?;
+        let known = setup::choose(&catalog, settings)?;
         let mut settings = settings.clone();
         let mut scratch = Vec::new();
         if settings.storage_path.as_os_str().is_empty() {
@@ -59,7 +59,7 @@ impl PluginTarget {
         }
         // Each client has a pool of its own, and so a connection of its own.
         settings.database.db_connections_max = 1;
-        let loader = serve::loader(&settings, limits, "region".to_owned(), 1)?;
+        let loader = setup::loader(&settings, limits, "region".to_owned(), 1)?;
         let plugin = loader.load(&known)?;
         plugin.check_grants()?;
         let key = key.unwrap_or(DEFAULT_KEY).to_owned();

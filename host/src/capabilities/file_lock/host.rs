@@ -1,6 +1,6 @@
 //! The interface `tally:file-lock/locks` on lock files.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use wasmtime::component::Resource;
 
@@ -24,8 +24,9 @@ impl HostLock for FileLockCtxView<'_> {
         lock: Resource<Lock>,
         mode: locks::Mode,
     ) -> Answer<Option<Resource<Guard>>> {
+        let began = Instant::now();
         match self.table.get(&lock)?.try_acquire(mode.into()) {
-            Ok(Some(guard)) => Ok(Ok(Some(self.table.push(guard)?))),
+            Ok(Some(guard)) => Ok(Ok(Some(self.table.push(self.ctx.got(guard, began))?))),
             Ok(None) => Ok(Ok(None)),
             Err(error) => Ok(Err(error.into())),
         }
@@ -38,8 +39,9 @@ impl HostLock for FileLockCtxView<'_> {
         wait_ms: u32,
     ) -> Answer<Resource<Guard>> {
         let wait = Duration::from_millis(wait_ms.into()).min(self.ctx.wait_max);
+        let began = Instant::now();
         match self.table.get(&lock)?.acquire(mode.into(), wait).await {
-            Ok(guard) => Ok(Ok(self.table.push(guard)?)),
+            Ok(guard) => Ok(Ok(self.table.push(self.ctx.got(guard, began))?)),
             Err(error) => Ok(Err(error.into())),
         }
     }

@@ -4,24 +4,49 @@ mod flock;
 mod host;
 #[cfg(test)]
 mod tests;
+pub mod times;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use wasmtime::component::{HasData, Linker, ResourceTable};
 
-pub use flock::{Guard, Lock, LockError, LockScope, Mode};
+pub use flock::{Lock, LockError, LockScope, Mode};
+use times::LockTimes;
 
 /// What one plugin instance needs of this capability.
 pub struct FileLockCtx {
     scope: Arc<LockScope>,
     /// The longest wait that a plugin can ask for.
     wait_max: Duration,
+    times: LockTimes,
 }
 
 impl FileLockCtx {
-    /// Lends the locks of `scope`.
-    pub fn new(scope: Arc<LockScope>, wait_max: Duration) -> Self {
-        Self { scope, wait_max }
+    /// Lends the locks of `scope`, and notes waits in `times`.
+    pub fn new(scope: Arc<LockScope>, wait_max: Duration, times: LockTimes) -> Self {
+        Self { scope, wait_max, times }
+    }
+
+    /// A lock that was got after a wait.
+    fn got(&self, guard: flock::Guard, waited_since: Instant) -> Guard {
+        self.times.waited(waited_since);
+        Guard { _held: guard, since: Instant::now(), times: self.times.clone() }
+    }
+}
+
+/// A lock that a plugin holds.
+pub struct Guard {
+    _held: flock::Guard,
+    since: Instant,
+    times: LockTimes,
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        self.times.held(self.since);
     }
 }
 

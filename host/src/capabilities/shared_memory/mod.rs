@@ -7,7 +7,7 @@ mod region;
 mod tests;
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -26,6 +26,11 @@ impl LazyRegion {
     /// The region in the file at `path`; if it must be made, with room for `capacity` keys.
     pub fn new(path: PathBuf, capacity: u32) -> Self {
         Self { path, capacity, opened: Mutex::default() }
+    }
+
+    /// Where its file is.
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// The one mapping of this process.

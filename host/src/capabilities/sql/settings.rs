@@ -59,6 +59,14 @@ pub struct DatabaseSettings {
 }
 
 impl DatabaseSettings {
+    /// Which database it is, in words.
+    pub fn place(&self) -> String {
+        format!(
+            "the database {} of PostgreSQL at {}, port {}",
+            self.postgres_db, self.db_host, self.db_port
+        )
+    }
+
     /// [`Self::db_checkout_wait_max`] as a duration.
     pub fn checkout_wait(&self) -> Duration {
         Duration::from_millis(self.db_checkout_wait_max.into())

@@ -50,14 +50,17 @@ impl Sandbox {
             .stderr(fs::File::create(self.path().join("stderr")).unwrap())
             .spawn()
             .unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let address = line.split("http://").nth(1).and_then(|rest| rest.split(' ').next());
-        let Some(address) = address else {
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut line = || lines.next().transpose().unwrap().unwrap_or_default();
+        let serving = line();
+        let Some(address) = address_in(&serving) else {
             child.wait().unwrap();
-            panic!("the host did not start: {line}{}", self.stderr());
+            panic!("the host did not start: {serving}{}", self.stderr());
         };
-        Tally { address: address.parse().unwrap(), child }
+        // The only line when there is no admin listener.
+        let admin =
+            if command.get_args().any(|arg| arg == "off") { None } else { address_in(&line()) };
+        Tally { address, admin, child }
     }
 
     /// Runs the program to its end.
@@ -79,6 +82,8 @@ impl Sandbox {
             .env("HOST", "127.0.0.1")
             .env("PORT", "0")
             .env("WORKERS", "2")
+            .env("ADMIN_LISTEN", "127.0.0.1:0")
+            .env("STATE_DIR", self.path().join("state"))
             .env("SHARED_MEMORY_DIR", self.path())
             .env("SHARED_MEMORY_NAME", "region")
             .env("STORAGE_PATH", self.storage())
@@ -89,15 +94,29 @@ impl Sandbox {
     }
 }
 
+fn address_in(line: &str) -> Option<SocketAddr> {
+    line.split("http://").nth(1)?.split(' ').next()?.parse().ok()
+}
+
 /// A host that serves; killed when it is dropped.
 pub struct Tally {
     child: Child,
     address: SocketAddr,
+    admin: Option<SocketAddr>,
 }
 
 impl Tally {
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Its admin listener.
+    pub fn admin(&self) -> SocketAddr {
+        self.admin.expect("it listens on TCP")
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     pub fn signal(&self, signal: Signal) {

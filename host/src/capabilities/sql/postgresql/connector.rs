@@ -58,11 +58,12 @@ impl Connector {
         options: &PgConnectOptions,
         health: Arc<Health>,
     ) -> Self {
-        let place = format!(
-            "the database {} of PostgreSQL at {}, port {}",
-            settings.postgres_db, settings.db_host, settings.db_port
-        );
-        Self { options: options.clone(), place, wait_max: settings.checkout_wait(), health }
+        Self {
+            options: options.clone(),
+            place: settings.place(),
+            wait_max: settings.checkout_wait(),
+            health,
+        }
     }
 
     /// Opens a connection, for which the database is created if there is none.

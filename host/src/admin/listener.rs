@@ -1,0 +1,209 @@
+//! The admin listener: a TCP port or a Unix socket, served by the thread that makes swaps.
+
+use std::{
+    convert::Infallible,
+    fmt, fs, io,
+    net::{SocketAddr, TcpListener},
+    os::unix::{
+        fs::FileTypeExt,
+        net::{UnixListener, UnixStream},
+    },
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use anyhow::{Context, bail, ensure};
+use axum::Router;
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use rustix::fs::Mode;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net,
+    sync::Semaphore,
+    task::spawn_local,
+    time::sleep,
+};
+use tower::Service;
+
+use super::{guard::Guard, settings::AdminSettings};
+use crate::client::Token;
+
+/// Open connections; more wait to be accepted.
+const CONNECTIONS_MAX: usize = 64;
+
+/// Time for the head of a request to arrive.
+const HEAD_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// Wait after a failed accept, which is mostly for want of files, until others have been closed.
+const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(50);
+
+/// Connections that the kernel keeps until they are accepted.
+const BACKLOG: i32 = 128;
+
+/// Where the admin listener is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AdminAddress {
+    /// A TCP port.
+    Tcp(SocketAddr),
+    /// A socket in the file system.
+    Unix(PathBuf),
+}
+
+impl fmt::Display for AdminAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => write!(f, "http://{address}"),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// The admin listener before it serves.
+pub struct AdminListener {
+    address: AdminAddress,
+    socket: Socket,
+    guard: Arc<Guard>,
+}
+
+enum Socket {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+impl AdminListener {
+    /// Listens where the settings say; none if that is nowhere. `upload_bytes_max` is the size of an
+    /// uploaded plugin.
+    ///
+    /// # Errors
+    ///
+    /// When others listen there, or it would be open to everybody.
+    pub fn bind(settings: &AdminSettings, upload_bytes_max: usize) -> anyhow::Result<Option<Self>> {
+        let wanted = settings.admin_listen.as_str();
+        if wanted == "off" {
+            return Ok(None);
+        }
+        let token = Token::read_if_given(&settings.admin_token_file)?;
+        let (address, socket) = match wanted.strip_prefix("unix:") {
+            Some(path) => {
+                let listener = bind_unix(Path::new(path))
+                    .with_context(|| format!("can't listen on {path} (--admin-listen)"))?;
+                (AdminAddress::Unix(path.into()), Socket::Unix(listener))
+            }
+            None => {
+                let listener = bind_tcp(wanted, token.is_some())?;
+                (AdminAddress::Tcp(listener.local_addr()?), Socket::Tcp(listener))
+            }
+        };
+        let guard =
+            Arc::new(Guard::new(token.as_ref(), settings.admin_host.clone(), upload_bytes_max));
+        Ok(Some(Self { address, socket, guard }))
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> &AdminAddress {
+        &self.address
+    }
+
+    /// Serves `router` to those whom the guard lets in, for ever.
+    pub async fn serve(self, router: Router) {
+        let router = self.guard.protect(router);
+        let outcome = match self.socket {
+            Socket::Tcp(listener) => match net::TcpListener::from_std(listener) {
+                Ok(listener) => accept_all(async || Ok(listener.accept().await?.0), router).await,
+                Err(error) => Err(error),
+            },
+            Socket::Unix(listener) => match net::UnixListener::from_std(listener) {
+                Ok(listener) => accept_all(async || Ok(listener.accept().await?.0), router).await,
+                Err(error) => Err(error),
+            },
+        };
+        if let Err(error) = outcome {
+            tracing::error!("the admin listener ended: {error}");
+        }
+    }
+}
+
+fn bind_tcp(wanted: &str, has_token: bool) -> anyhow::Result<TcpListener> {
+    let listener = TcpListener::bind(wanted).map_err(|error| match error.kind() {
+        io::ErrorKind::AddrInUse => anyhow::anyhow!(
+            "the admin address {wanted} is in use: stop the program that listens there, or set --admin-listen"
+        ),
+        io::ErrorKind::InvalidInput => anyhow::anyhow!(
+            "\"{wanted}\" is no value for --admin-listen: write ADDRESS:PORT, unix:PATH, or off"
+        ),
+        _ => anyhow::anyhow!("can't listen on {wanted}: {error}; set --admin-listen"),
+    })?;
+    ensure!(
+        has_token || listener.local_addr()?.ip().is_loopback(),
+        "the admin listener at {wanted} could be reached from other machines: set --admin-token-file, \
+         or --admin-listen to an address of the loopback"
+    );
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
+/// A socket that only its owner can connect to.
+fn bind_unix(path: &Path) -> anyhow::Result<UnixListener> {
+    if let Ok(file) = fs::symlink_metadata(path) {
+        ensure!(file.file_type().is_socket(), "there is a file that is not a socket");
+        if UnixStream::connect(path).is_ok() {
+            bail!("another program listens there");
+        }
+        // What a host that was killed has left behind.
+        fs::remove_file(path)?;
+    }
+    let socket = rustix::net::socket_with(
+        rustix::net::AddressFamily::UNIX,
+        rustix::net::SocketType::STREAM,
+        rustix::net::SocketFlags::CLOEXEC | rustix::net::SocketFlags::NONBLOCK,
+        None,
+    )?;
+    // The file that bind makes has the socket's own mode, so nobody else ever finds it open.
+    rustix::fs::fchmod(&socket, Mode::RUSR | Mode::WUSR)?;
+    rustix::net::bind(&socket, &rustix::net::SocketAddrUnix::new(path)?)?;
+    rustix::net::listen(&socket, BACKLOG)?;
+    Ok(socket.into())
+}
+
+async fn accept_all<S>(accept: impl AsyncFn() -> io::Result<S>, router: Router) -> io::Result<()>
+where
+    S: AsyncRead + AsyncWrite + Unpin + 'static,
+{
+    let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    loop {
+        let slot = slots.clone().acquire_owned().await.map_err(io::Error::other)?;
+        match accept().await {
+            Ok(stream) => {
+                let router = router.clone();
+                spawn_local(async move {
+                    let _slot = slot;
+                    serve_one(stream, router).await;
+                });
+            }
+            Err(error) => {
+                tracing::warn!("can't accept an admin connection: {error}");
+                sleep(ACCEPT_RETRY_DELAY).await;
+            }
+        }
+    }
+}
+
+async fn serve_one<S: AsyncRead + AsyncWrite + Unpin + 'static>(stream: S, router: Router) {
+    let service = service_fn(move |request: hyper::Request<Incoming>| {
+        let mut router = router.clone();
+        // A router is always ready.
+        async move {
+            Ok::<_, Infallible>(router.call(request).await.unwrap_or_else(|never| match never {}))
+        }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIME_MAX)
+        .serve_connection(TokioIo::new(stream), service);
+    // An error is the client's doing, and the client has been told, if it still listens.
+    if let Err(error) = connection.await {
+        tracing::debug!("an admin connection ended early: {error}");
+    }
+}

@@ -1,0 +1,111 @@
+//! The second listener, for those who operate the host.
+//!
+//! * `GET /`: the dashboard. `GET /api`, `GET /openapi.json`: what can be asked of both listeners.
+//! * `GET /metrics`: for Prometheus.
+//! * `GET /admin/plugins`: known plugins, the generation that serves, the last failures.
+//! * `PUT /admin/plugin`: swap. `POST /admin/rollback`: go back to the generation before.
+//! * `PUT /admin/plugins/{name}`: put a component into the plugin directory.
+//! * `POST /admin/increment`: one increment of the default counter.
+//! * `GET /admin/events`: what happens, as server-sent events.
+
+mod events;
+mod guard;
+pub mod listener;
+mod plugins;
+pub mod settings;
+
+use std::{rc::Rc, sync::Arc};
+
+use axum::{
+    Json, Router,
+    extract::State,
+    http::header,
+    response::{Html, IntoResponse},
+    routing::{get, post, put},
+};
+use send_wrapper::SendWrapper;
+use tokio::{sync::watch, task::spawn_local};
+
+use self::events::Feed;
+use crate::{
+    http::{counter::Done, problem::Problem},
+    metrics::Metrics,
+    plugin::{DEFAULT_KEY, call::Operation, dispatch::Dispatcher},
+    swap::{journal::Journal, request::SwapHandle, status::Status},
+};
+
+/// What the pages may do: nothing but what they bring themselves, and requests to this listener.
+const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; \
+    script-src 'unsafe-inline'; connect-src 'self'; img-src data:; frame-ancestors 'none'";
+
+/// What is shown and can be done here.
+pub struct Admin {
+    /// By which swaps are made.
+    pub swaps: SwapHandle,
+    /// What they have come to.
+    pub status: Arc<Status>,
+    /// Where counts were carried to.
+    pub journal: Arc<Journal>,
+    /// What is counted.
+    pub metrics: Metrics,
+    /// The value of the default counter, or why there is none.
+    pub looked: watch::Receiver<Result<i64, String>>,
+    /// How many threads have instances of the plugin.
+    pub threads: usize,
+}
+
+/// The same as the handlers share it.
+#[derive(Clone)]
+struct Shared {
+    admin: Arc<Admin>,
+    feed: Arc<Feed>,
+    /// Of the thread that serves the admin listener.
+    dispatcher: SendWrapper<Rc<Dispatcher>>,
+}
+
+impl Admin {
+    /// All routes, for the thread to which `dispatcher` belongs.
+    pub fn router(self, dispatcher: Rc<Dispatcher>) -> Router {
+        let admin = Arc::new(self);
+        let feed = Arc::new(Feed::default());
+        spawn_local(events::sample_each_second(admin.clone(), feed.clone()));
+        let dispatcher = SendWrapper::new(dispatcher);
+        Router::new()
+            .route("/", get(async || page(include_str!("assets/dashboard.html"))))
+            .route("/api", get(async || page(include_str!("assets/api.html"))))
+            .route("/openapi.json", get(openapi))
+            .route("/metrics", get(metrics))
+            .route("/admin/plugins", get(plugins::list))
+            .route("/admin/plugin", put(plugins::swap))
+            .route("/admin/rollback", post(plugins::rollback))
+            .route("/admin/plugins/{name}", put(plugins::upload))
+            .route("/admin/increment", post(increment))
+            .route("/admin/events", get(events::stream))
+            .fallback(async || Problem::not_found())
+            .method_not_allowed_fallback(async || Problem::method_not_allowed())
+            .layer(axum::extract::DefaultBodyLimit::disable())
+            .with_state(Shared { admin, feed, dispatcher })
+    }
+}
+
+fn page(html: &'static str) -> impl IntoResponse {
+    let headers = [
+        (header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY),
+        (header::CACHE_CONTROL, "no-store"),
+    ];
+    (headers, Html(html))
+}
+
+async fn openapi() -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, "application/json")], include_str!("assets/openapi.json"))
+}
+
+async fn metrics(State(shared): State<Shared>) -> impl IntoResponse {
+    let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    ([(header::CONTENT_TYPE, content_type)], shared.admin.metrics.encode())
+}
+
+async fn increment(State(shared): State<Shared>) -> Result<Json<Done>, Problem> {
+    let call = async { shared.dispatcher.call(Operation::Increment(1), DEFAULT_KEY).await };
+    Ok(Json(Done::counted(SendWrapper::new(call).await?)))
+}

@@ -1,0 +1,351 @@
+//! The plugins: what is known of them, swaps, and uploads.
+
+use std::{
+    fs::{self, File},
+    io::{self, Write},
+    path::Path as FilePath,
+    sync::Arc,
+    time::Duration,
+};
+
+use axum::{
+    Json,
+    body::Bytes,
+    extract::{Path, State},
+};
+use serde::{Deserialize, Serialize};
+use tokio::{task, time::timeout};
+
+use super::{
+    Shared,
+    events::{micros, unix_ms},
+};
+use crate::{
+    http::problem::Problem,
+    plugin::{
+        catalog::{KnownPlugin, Source},
+        generation::{Generation, Trigger},
+        loader::Plugin,
+        setup::Setup,
+    },
+    swap::{
+        journal,
+        request::{Change, Done, SwapError, Swapped},
+    },
+};
+
+/// What the paths of uploads begin with.
+pub const UPLOAD_PATH: &str = "/admin/plugins/";
+
+/// Longest name of an uploaded plugin, in characters.
+const NAME_CHARS_MAX: usize = 64;
+
+/// How long the check of an uploaded plugin may take.
+const CHECK_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// Failed attempts that are shown.
+const FAILURES_MAX: usize = 16;
+
+#[derive(Serialize)]
+pub struct Overview {
+    active: GenerationShown,
+    previous: Option<GenerationShown>,
+    ready: bool,
+    why_not_ready: Option<String>,
+    swaps: u64,
+    plugins: Vec<PluginShown>,
+    failures: Vec<Failure>,
+    carry: Option<CarryShown>,
+}
+
+#[derive(Serialize)]
+struct GenerationShown {
+    generation: u64,
+    plugin: String,
+    digest: String,
+    storage: String,
+    since_unix_ms: u64,
+    trigger: &'static str,
+}
+
+#[derive(Serialize)]
+struct PluginShown {
+    name: String,
+    source: String,
+    storage: String,
+    method: String,
+    guarantee: String,
+    state: &'static str,
+    reason: Option<String>,
+    digest: Option<String>,
+    imports: Vec<String>,
+    granted: Vec<&'static str>,
+    exports: Vec<&'static str>,
+    calls: u64,
+    traps: u64,
+    swaps: u64,
+    instances: usize,
+    instances_max: usize,
+    memory_bytes: usize,
+    memory_bytes_max: usize,
+}
+
+#[derive(Serialize)]
+struct Failure {
+    at_unix_ms: u64,
+    plugin: String,
+    trigger: &'static str,
+    reason: String,
+}
+
+#[derive(Serialize)]
+struct CarryShown {
+    from: String,
+    to: String,
+    state: journal::State,
+    counts_in: String,
+    at_unix_ms: u64,
+}
+
+/// `GET /admin/plugins`
+pub async fn list(State(shared): State<Shared>) -> Result<Json<Overview>, Problem> {
+    let admin = &shared.admin;
+    let status = &admin.status;
+    let active = status.active();
+    let catalog = active.setup.catalog().map_err(|error| SwapError::Refused(error.0))?;
+    let plugins = catalog.plugins().iter().map(|known| shown(&shared, &active, known)).collect();
+    let attempts = status.attempts();
+    let failed = attempts.iter().rev().filter_map(|attempt| {
+        let reason = attempt.outcome.as_ref().err()?.to_string();
+        Some(Failure {
+            at_unix_ms: unix_ms(attempt.at),
+            plugin: attempt.plugin.clone(),
+            trigger: attempt.trigger.name(),
+            reason,
+        })
+    });
+    let looked = admin.looked.borrow().clone();
+    Ok(Json(Overview {
+        active: generation_shown(&active),
+        previous: status.previous().as_deref().map(generation_shown),
+        ready: looked.is_ok(),
+        why_not_ready: looked.err(),
+        swaps: status.counts().0,
+        plugins,
+        failures: failed.take(FAILURES_MAX).collect(),
+        carry: admin.journal.last().map(|last| CarryShown {
+            counts_in: last.counts_in().to_owned(),
+            from: last.from,
+            to: last.to,
+            state: last.state,
+            at_unix_ms: last.at_unix_ms,
+        }),
+    }))
+}
+
+fn generation_shown(generation: &Generation) -> GenerationShown {
+    GenerationShown {
+        generation: generation.number,
+        plugin: generation.plugin.name().to_owned(),
+        digest: generation.plugin.digest().to_owned(),
+        storage: generation.plugin.protocol().storage.to_string(),
+        since_unix_ms: unix_ms(generation.since),
+        trigger: generation.trigger.name(),
+    }
+}
+
+fn shown(shared: &Shared, active: &Generation, known: &KnownPlugin) -> PluginShown {
+    // What serves may come from an earlier build than what is in the registry.
+    let serves = (active.plugin.source() == &known.source).then(|| active.plugin.clone());
+    let loaded = serves.map(Ok).or_else(|| active.setup.registry().get(&known.name));
+    let (state, reason) = match &loaded {
+        Some(Ok(_)) => ("ready", None),
+        Some(Err(reason)) => ("refused", Some(reason.clone())),
+        None => ("loading", None),
+    };
+    let plugin: Option<&Plugin> = loaded.as_ref().and_then(|loaded| loaded.as_deref().ok());
+    let (source, storage, method, guarantee) = match &known.source {
+        Source::Bundled(bundled) => {
+            ("bundled".to_owned(), bundled.storage, bundled.method, bundled.guarantee)
+        }
+        Source::File(path) => {
+            (path.display().to_string(), "not stated", "not stated", "not stated")
+        }
+    };
+    let (calls, traps) = shared.admin.metrics.of_plugin(&known.name);
+    let per_thread = active.setup.settings().1.instances_per_worker_max as usize;
+    PluginShown {
+        name: known.name.clone(),
+        source,
+        storage: storage.to_owned(),
+        method: method.to_owned(),
+        guarantee: guarantee.to_owned(),
+        state,
+        reason,
+        digest: plugin.map(|plugin| plugin.digest().to_owned()),
+        imports: plugin.map_or_else(Vec::new, |plugin| plugin.imports().to_vec()),
+        granted: plugin.map_or_else(Vec::new, |plugin| {
+            plugin.grants().capabilities.iter().map(|granted| granted.name()).collect()
+        }),
+        exports: plugin.map_or_else(Vec::new, |plugin| plugin.exports().names()),
+        calls,
+        traps,
+        swaps: shared.admin.status.swaps_to(&known.name),
+        instances: plugin.map_or(0, |plugin| plugin.usage().instances()),
+        instances_max: per_thread * shared.admin.threads,
+        memory_bytes: plugin.map_or(0, |plugin| plugin.usage().memory_bytes_max()),
+        memory_bytes_max: active.setup.settings().1.memory_bytes_max(),
+    }
+}
+
+/// What to swap to.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Wanted {
+    plugin: String,
+    #[serde(default)]
+    carry: bool,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Back {
+    #[serde(default)]
+    carry: bool,
+}
+
+#[derive(Serialize)]
+pub struct SwapShown {
+    generation: u64,
+    plugin: String,
+    fenced: bool,
+    paused_us: u64,
+    drained_us: u64,
+    carried: Option<CarriedShown>,
+}
+
+#[derive(Serialize)]
+struct CarriedShown {
+    keys: u64,
+    /// A text, because it may be more than JSON's readers can hold in a number.
+    total: String,
+}
+
+/// `PUT /admin/plugin`
+pub async fn swap(State(shared): State<Shared>, body: Bytes) -> Result<Json<SwapShown>, Problem> {
+    let wanted: Wanted = serde_json::from_slice(&body).map_err(|error| {
+        Problem::bad_request(format!(
+            "the body must be {{\"plugin\":\"NAME\"}}, and may hold \"carry\":true: {error}"
+        ))
+    })?;
+    let is_path = wanted.plugin.contains('/');
+    let path = FilePath::new(&wanted.plugin);
+    // What a relative path means depends on where the host was started, and one that goes up may hide it.
+    let plain = path.components().all(|part| part != std::path::Component::ParentDir);
+    if is_path && !(path.is_absolute() && plain) {
+        return Err(Problem::bad_request(
+            "a plugin is a name, or an absolute path without \"..\"".into(),
+        ));
+    }
+    make(&shared, Change::Plugin(wanted.plugin), wanted.carry, Trigger::Api).await
+}
+
+/// `POST /admin/rollback`
+pub async fn rollback(
+    State(shared): State<Shared>,
+    body: Bytes,
+) -> Result<Json<SwapShown>, Problem> {
+    let back: Back = match &body[..] {
+        [] => Back::default(),
+        body => serde_json::from_slice(body).map_err(|error| {
+            Problem::bad_request(format!("the body may be {{\"carry\":true}}, or empty: {error}"))
+        })?,
+    };
+    make(&shared, Change::Rollback, back.carry, Trigger::Rollback).await
+}
+
+async fn make(
+    shared: &Shared,
+    change: Change,
+    carry: bool,
+    trigger: Trigger,
+) -> Result<Json<SwapShown>, Problem> {
+    match shared.admin.swaps.swap(change, carry, trigger).await? {
+        Done::Swapped(swapped) => Ok(Json(swap_shown(swapped))),
+        Done::Unchanged => Err(Problem::bad_request("there is nothing to change".into())),
+    }
+}
+
+fn swap_shown(swapped: Swapped) -> SwapShown {
+    SwapShown {
+        generation: swapped.generation,
+        plugin: swapped.plugin,
+        fenced: swapped.fenced,
+        paused_us: micros(swapped.paused),
+        drained_us: micros(swapped.drained),
+        carried: swapped
+            .carried
+            .map(|carried| CarriedShown { keys: carried.keys, total: carried.total.to_string() }),
+    }
+}
+
+#[derive(Serialize)]
+pub struct Uploaded {
+    plugin: String,
+    digest: String,
+    bytes: usize,
+}
+
+/// `PUT /admin/plugins/{name}`: checks a component and puts it into the plugin directory.
+pub async fn upload(
+    State(shared): State<Shared>,
+    Path(name): Path<String>,
+    wasm: Bytes,
+) -> Result<Json<Uploaded>, Problem> {
+    let valid = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+    if name.is_empty() || name.len() > NAME_CHARS_MAX || !name.chars().all(valid) {
+        return Err(Problem::bad_request(format!(
+            "the name of a plugin has 1 to {NAME_CHARS_MAX} letters, digits, \"_\" or \"-\""
+        )));
+    }
+    let setup = shared.admin.status.active().setup.clone();
+    let writing = task::spawn_blocking(move || check_and_write(&setup, name, &wasm));
+    match timeout(CHECK_TIME_MAX, writing).await {
+        Ok(Ok(outcome)) => outcome.map(Json).map_err(Problem::from),
+        Ok(Err(panic)) => Err(SwapError::Refused(format!("the check failed: {panic}")).into()),
+        Err(_) => {
+            Err(SwapError::Refused(format!("it was not checked within {CHECK_TIME_MAX:?}")).into())
+        }
+    }
+}
+
+fn check_and_write(setup: &Arc<Setup>, name: String, wasm: &[u8]) -> Result<Uploaded, SwapError> {
+    let Some(directory) = setup.settings().0.plugin_dir.as_deref() else {
+        return Err(SwapError::BadRequest(
+            "there is no directory for plugins: start the host with --plugin-dir".into(),
+        ));
+    };
+    let catalog = setup.catalog().map_err(|error| SwapError::Refused(error.0))?;
+    let path = directory.join(format!("{name}.wasm"));
+    let source = Source::File(path.clone());
+    if catalog.plugins().iter().any(|known| known.name == name && known.source != source) {
+        return Err(SwapError::BadRequest(format!("there is another plugin {name} already")));
+    }
+    let known = KnownPlugin { name: name.clone(), source };
+    let inspected = setup
+        .loader()
+        .inspect_wasm(&known, wasm)
+        .map_err(|error| SwapError::Refused(format!("the plugin {name} was refused: {error:#}")))?;
+    write_whole(&path, wasm)
+        .map_err(|error| SwapError::Refused(format!("can't write {}: {error}", path.display())))?;
+    Ok(Uploaded { plugin: name, digest: inspected.digest, bytes: wasm.len() })
+}
+
+/// Puts a file in its place in one step, so that nobody reads half of it.
+fn write_whole(path: &FilePath, content: &[u8]) -> io::Result<()> {
+    let temporary = path.with_extension("upload");
+    let mut file = File::create(&temporary)?;
+    file.write_all(content)?;
+    file.sync_all()?;
+    fs::rename(&temporary, path)
+}

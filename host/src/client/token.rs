@@ -1,0 +1,57 @@
+//! The secret of an admin listener.
+
+use std::{fmt, fs::File, io::Read, path::Path};
+
+use anyhow::{Context, ensure};
+
+/// Fewest and most bytes of a token: it should not be guessed, and must fit into the head of a request.
+const TOKEN_BYTES: std::ops::RangeInclusive<usize> = 16..=4096;
+
+/// What requests to an admin listener must bring, where it wants something. It is never shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Token(String);
+
+impl Token {
+    /// Reads a token from a file; white space around it is not part of it.
+    ///
+    /// # Errors
+    ///
+    /// When the file can't be read, or holds what can't be a token.
+    pub fn read(path: &Path) -> anyhow::Result<Self> {
+        let shown = path.display();
+        let mut text = String::new();
+        File::open(path)
+            .and_then(|file| file.take(*TOKEN_BYTES.end() as u64 + 1).read_to_string(&mut text))
+            .with_context(|| format!("can't read a token from {shown}"))?;
+        let token = text.trim();
+        ensure!(
+            TOKEN_BYTES.contains(&text.len())
+                && TOKEN_BYTES.contains(&token.len())
+                && token.bytes().all(|it| it.is_ascii_graphic()),
+            "{shown} holds no token: it is one line of {} to {} visible ASCII characters",
+            TOKEN_BYTES.start(),
+            TOKEN_BYTES.end()
+        );
+        Ok(Self(token.to_owned()))
+    }
+
+    /// As [`Self::read`]; none when the path is empty.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Self::read`].
+    pub fn read_if_given(path: &Path) -> anyhow::Result<Option<Self>> {
+        if path.as_os_str().is_empty() { Ok(None) } else { Self::read(path).map(Some) }
+    }
+
+    /// The text, for the one who is to be convinced.
+    pub(crate) fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("hidden")
+    }
+}

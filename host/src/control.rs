@@ -1,0 +1,124 @@
+//! The thread beside the workers: it makes swaps, watches the storage and the plugin directory, lets
+//! plugins do their work at an interval, and serves the admin listener.
+
+use std::{
+    io,
+    path::PathBuf,
+    rc::Rc,
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use tokio::{
+    runtime,
+    sync::{oneshot, watch},
+    task::{LocalSet, spawn_local},
+    time::{MissedTickBehavior, interval, timeout},
+};
+
+use crate::{
+    admin::{Admin, listener::AdminListener},
+    plugin::dispatch::{Dispatcher, Seat},
+    readiness,
+    swap::{self, Swapper, directory, request::SwapHandle},
+};
+
+/// How long the last work of a plugin may take when the host stops.
+const LAST_TICK_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// Threads that read files, compile, and wait for locks.
+const BLOCKING_THREADS_MAX: usize = 8;
+
+/// What the thread works on.
+pub struct Work<F> {
+    /// Its place among the threads that call the plugin.
+    pub seat: Seat,
+    /// Makes the swaps, by a dispatcher of this thread.
+    pub make_swapper: F,
+    /// Where swaps are asked for, and the other end.
+    pub swaps: (SwapHandle, swap::request::Requests),
+    /// The directory to watch.
+    pub plugin_dir: Option<PathBuf>,
+    /// Time between two calls of `tick`.
+    pub tick_interval: Duration,
+    /// What is shown on the admin listener, if there is one.
+    pub admin: Option<(AdminListener, Admin)>,
+    /// Where the value of the default counter, or the reason why there is none, is told each second.
+    pub looked: watch::Sender<Result<i64, String>>,
+}
+
+/// The running thread.
+pub struct Control {
+    thread: JoinHandle<()>,
+    stop: oneshot::Sender<()>,
+}
+
+impl Control {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    ///
+    /// When the thread or its event loop can't be made.
+    pub fn start<F>(work: Work<F>) -> io::Result<Self>
+    where
+        F: FnOnce(Rc<Dispatcher>) -> Swapper + Send + 'static,
+    {
+        let (stop, stopped) = oneshot::channel();
+        let runtime = runtime::Builder::new_current_thread()
+            .enable_all()
+            .max_blocking_threads(BLOCKING_THREADS_MAX)
+            .build()?;
+        let thread = thread::Builder::new().name("control".into()).spawn(move || {
+            LocalSet::new().block_on(&runtime, work.go_on(stopped));
+            // A compiler that is still busy must not hold up the end.
+            runtime.shutdown_background();
+        })?;
+        Ok(Self { thread, stop })
+    }
+
+    /// Lets the plugin do its last work, and ends the thread.
+    pub fn stop(self) {
+        // It fails only when the thread has panicked, which is told below.
+        let _ = self.stop.send(());
+        if self.thread.join().is_err() {
+            tracing::error!("the control thread panicked");
+        }
+    }
+}
+
+impl<F> Work<F>
+where
+    F: FnOnce(Rc<Dispatcher>) -> Swapper,
+{
+    async fn go_on(self, stopped: oneshot::Receiver<()>) {
+        let dispatcher = Dispatcher::start(self.seat);
+        let (swaps, requests) = self.swaps;
+        spawn_local((self.make_swapper)(dispatcher.clone()).run(requests));
+        spawn_local(readiness::report_changes(dispatcher.clone(), self.looked));
+        spawn_local(tick_each(dispatcher.clone(), self.tick_interval));
+        if let Some(directory) = self.plugin_dir {
+            spawn_local(directory::watch(directory, swaps.clone()));
+        }
+        if let Some((listener, admin)) = self.admin {
+            spawn_local(listener.serve(admin.router(dispatcher.clone())));
+        }
+        // An error means that the host is gone, which is a reason to end too.
+        let _ = stopped.await;
+        if timeout(LAST_TICK_TIME_MAX, swap::tick(&dispatcher.pool())).await.is_err() {
+            tracing::warn!("the plugin's last work took longer than {LAST_TICK_TIME_MAX:?}");
+        }
+    }
+}
+
+async fn tick_each(dispatcher: Rc<Dispatcher>, period: Duration) {
+    let mut interval = interval(period);
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    // The first one is due at once.
+    interval.tick().await;
+    loop {
+        interval.tick().await;
+        if dispatcher.pass().await.is_ok() {
+            swap::tick(&dispatcher.pool()).await;
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! One loaded version of the active plugin.
+
+use std::{fmt, sync::Arc, time::SystemTime};
+
+use super::{loader::Plugin, setup::Setup};
+
+/// A plugin that serves, or served, with the settings that it was loaded with.
+pub struct Generation {
+    /// 1 for the first, and one more with each swap.
+    pub number: u64,
+    /// What is called.
+    pub plugin: Arc<Plugin>,
+    /// The settings that it was chosen by.
+    pub setup: Arc<Setup>,
+    /// When it was published.
+    pub since: SystemTime,
+    /// What asked for it.
+    pub trigger: Trigger,
+}
+
+/// What asks for a swap.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trigger {
+    /// The start of the host.
+    Start,
+    /// The admin listener.
+    Api,
+    /// SIGHUP.
+    Reload,
+    /// A changed file in the plugin directory.
+    Directory,
+    /// A way back to the generation before.
+    Rollback,
+}
+
+impl Trigger {
+    /// Its name, for programs.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Start => "start",
+            Self::Api => "api",
+            Self::Reload => "reload",
+            Self::Directory => "directory",
+            Self::Rollback => "rollback",
+        }
+    }
+}
+
+impl fmt::Display for Trigger {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}

@@ -1,0 +1,198 @@
+//! Plugins as one set of settings wants them: which there are, which is chosen, and those loaded so far.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use wasmtime::Engine;
+
+use super::{
+    cache::CompileCache,
+    catalog::{Catalog, KnownPlugin, Source},
+    engine,
+    grants::Lender,
+    limits::PluginLimits,
+    loader::{Loader, Plugin},
+    registry::Registry,
+};
+use crate::{config::PluginSettings, directories, error::UsageError};
+
+/// The storages that `--storage-method` knows, and the plugin that each stands for.
+const STORAGE_METHODS: [(&str, &str); 3] = [
+    ("shared_memory", "shared-memory-atomic"),
+    ("disk", "disk-flock"),
+    ("postgresql", "postgresql-inplace-update"),
+];
+
+/// One set of settings, and the plugins that were loaded with it.
+pub struct Setup {
+    settings: PluginSettings,
+    limits: PluginLimits,
+    loader: Loader,
+    registry: Registry,
+}
+
+impl Setup {
+    /// A setup without a plugin loaded. All setups of a process share one `engine`; the other arguments
+    /// are as for [`loader`].
+    pub fn new(
+        engine: &Engine,
+        settings: &PluginSettings,
+        limits: &PluginLimits,
+        region_name: String,
+        threads: usize,
+    ) -> Self {
+        let lender = Lender::new(settings, limits, region_name, threads);
+        Self {
+            settings: settings.clone(),
+            limits: limits.clone(),
+            loader: Loader::new(engine.clone(), lender, limits.clone(), compile_cache(settings)),
+            registry: Registry::default(),
+        }
+    }
+
+    /// The settings that it was made from.
+    pub fn settings(&self) -> (&PluginSettings, &PluginLimits) {
+        (&self.settings, &self.limits)
+    }
+
+    /// Loads plugins with these settings.
+    pub fn loader(&self) -> &Loader {
+        &self.loader
+    }
+
+    /// The plugins that are ready, or the reasons why they are not.
+    pub fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    /// The plugins that are known at the moment: files may have come or gone.
+    ///
+    /// # Errors
+    ///
+    /// When the plugin directory can't be read.
+    pub fn catalog(&self) -> Result<Catalog, UsageError> {
+        Catalog::new(self.settings.plugin_dir.as_deref())
+    }
+
+    /// The plugin that the settings choose.
+    ///
+    /// # Errors
+    ///
+    /// When they choose one that does not exist.
+    pub fn chosen(&self) -> Result<KnownPlugin, UsageError> {
+        choose(&self.catalog()?, &self.settings)
+    }
+
+    /// `known`, loaded. One that was loaded before needs no compiler, unless its file has changed.
+    ///
+    /// This reads and may compile, so it belongs on a thread that serves nobody.
+    ///
+    /// # Errors
+    ///
+    /// A sentence that says why the plugin can't be used, and what to do.
+    pub fn load(&self, known: &KnownPlugin) -> anyhow::Result<Arc<Plugin>> {
+        if let Some(Ok(plugin)) = self.registry.get(&known.name)
+            && self.is_unchanged(known, &plugin)
+        {
+            return Ok(plugin);
+        }
+        let loaded = self.loader.load(known);
+        // One that worked stays known when a newer build of it is refused.
+        let keep = matches!(self.registry.get(&known.name), Some(Ok(_))) && loaded.is_err();
+        if !keep {
+            let entry = loaded.as_ref().map(Arc::clone).map_err(|error| format!("{error:#}"));
+            self.registry.insert(known.name.clone(), entry);
+        }
+        loaded
+    }
+
+    fn is_unchanged(&self, known: &KnownPlugin, plugin: &Plugin) -> bool {
+        match &known.source {
+            Source::Bundled(_) => true,
+            source => {
+                plugin.source() == source
+                    && self.loader.digest(known).is_ok_and(|digest| digest == plugin.digest())
+            }
+        }
+    }
+
+    /// Loads all known plugins that were not, one after the other. One that fails is kept with its
+    /// reason, and the others go on.
+    pub fn load_all(&self) {
+        let catalog = match self.catalog() {
+            Ok(catalog) => catalog,
+            Err(error) => return tracing::warn!("{error}"),
+        };
+        for known in catalog.plugins() {
+            if self.registry.get(&known.name).is_none()
+                && let Err(error) = self.load(known)
+            {
+                tracing::info!("{error:#}");
+            }
+        }
+    }
+}
+
+/// The plugin that the settings ask for.
+///
+/// # Errors
+///
+/// When they ask for one that does not exist.
+pub fn choose(catalog: &Catalog, settings: &PluginSettings) -> Result<KnownPlugin, UsageError> {
+    // An empty variable counts as unset, as compose files write it.
+    let given = |setting: &Option<String>| setting.clone().filter(|value| !value.is_empty());
+    if let Some(choice) = given(&settings.plugin) {
+        return catalog.find(&choice);
+    }
+    let by_path =
+        if settings.storage_path.as_os_str().is_empty() { "shared_memory" } else { "disk" };
+    let method = given(&settings.storage_method).unwrap_or_else(|| by_path.to_owned());
+    match STORAGE_METHODS.iter().find(|(name, _)| *name == method) {
+        Some((_, plugin)) => catalog.find(plugin),
+        None => {
+            let known = STORAGE_METHODS.map(|(name, _)| name);
+            Err(UsageError::unknown("storage method", &method, &known))
+        }
+    }
+}
+
+/// The name of the region of a host on `port`: two hosts on one machine have different ports, so
+/// they never share counters by accident.
+pub fn default_region_name(port: u16) -> String {
+    format!("tally-{port}")
+}
+
+/// A loader as the settings want it, of plugins that are called on `threads` threads, with an engine of
+/// its own.
+///
+/// # Errors
+///
+/// When the engine can't be made on this machine.
+pub fn loader(
+    settings: &PluginSettings,
+    limits: &PluginLimits,
+    region_name: String,
+    threads: usize,
+) -> anyhow::Result<Loader> {
+    Ok(Setup::new(&engine::new()?, settings, limits, region_name, threads).loader)
+}
+
+/// The compile cache; none when it is off or can't be used, which costs time and nothing else.
+fn compile_cache(settings: &PluginSettings) -> Option<CompileCache> {
+    let directory = settings.compile_cache.clone().or_else(default_cache_directory)?;
+    if directory.as_os_str() == "off" {
+        return None;
+    }
+    CompileCache::open(&directory)
+        .inspect_err(|error| {
+            tracing::warn!("no compile cache in {}: {error}", directory.display());
+        })
+        .ok()
+}
+
+/// `$XDG_CACHE_HOME/tally`, or `~/.cache/tally`.
+fn default_cache_directory() -> Option<PathBuf> {
+    directories::of_user("XDG_CACHE_HOME", Path::new(".cache"))
+}

@@ -1,0 +1,82 @@
+//! How much of its limits a plugin uses.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering::Relaxed},
+};
+
+use wasmtime::{ResourceLimiter, StoreLimits};
+
+/// What all instances of one plugin use together, on all threads. For people to look at.
+#[derive(Default)]
+pub struct Usage {
+    instances: AtomicUsize,
+    memory_bytes_max: AtomicUsize,
+}
+
+impl Usage {
+    /// Instances that exist.
+    pub fn instances(&self) -> usize {
+        self.instances.load(Relaxed)
+    }
+
+    /// The most linear memory that one instance has ever had, in bytes.
+    pub fn memory_bytes_max(&self) -> usize {
+        self.memory_bytes_max.load(Relaxed)
+    }
+}
+
+/// Keeps one instance within its limits and notes what it uses.
+pub(super) struct Limiter {
+    limits: StoreLimits,
+    usage: Arc<Usage>,
+}
+
+impl Limiter {
+    pub fn new(limits: StoreLimits, usage: Arc<Usage>) -> Self {
+        usage.instances.fetch_add(1, Relaxed);
+        Self { limits, usage }
+    }
+}
+
+impl Drop for Limiter {
+    fn drop(&mut self) {
+        self.usage.instances.fetch_sub(1, Relaxed);
+    }
+}
+
+impl ResourceLimiter for Limiter {
+    fn memory_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        let grows = self.limits.memory_growing(current, desired, maximum)?;
+        if grows {
+            self.usage.memory_bytes_max.fetch_max(desired, Relaxed);
+        }
+        Ok(grows)
+    }
+
+    fn table_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        self.limits.table_growing(current, desired, maximum)
+    }
+
+    fn instances(&self) -> usize {
+        self.limits.instances()
+    }
+
+    fn tables(&self) -> usize {
+        self.limits.tables()
+    }
+
+    fn memories(&self) -> usize {
+        self.limits.memories()
+    }
+}

@@ -1,0 +1,46 @@
+//! Reads the settings anew while the host serves.
+
+use std::ffi::OsString;
+
+use crate::{
+    config::{Cli, CliError, Config},
+    plugin::generation::Trigger,
+    swap::request::{Change, Done, SwapHandle},
+};
+
+/// Reads the settings anew, from where `args` say, and swaps to what they choose. How it went is told in the log.
+///
+/// Settings of plugins and storages take effect with the swap. The others are those that the host
+/// `began` with, until it is started again.
+pub async fn reload(began: &Config, args: &[OsString], swaps: &SwapHandle) {
+    let config = match Cli::load(args) {
+        Ok(cli) => cli.config,
+        Err(CliError::Usage(error)) => {
+            return tracing::warn!("the settings are wrong, and those of before go on: {error}");
+        }
+        // The host would not have started with these.
+        Err(CliError::Information(_)) => return,
+    };
+    for (name, changed) in fixed(began, &config) {
+        if changed {
+            tracing::warn!("a change of {name} takes effect when the host is started again");
+        }
+    }
+    // An error, and a swap, are in the log already.
+    if let Ok(Done::Unchanged) = swaps.swap(Change::settings(&config), false, Trigger::Reload).await
+    {
+        tracing::info!("the settings are those of before");
+    }
+}
+
+/// The settings that can't change while the host serves, and whether they have.
+fn fixed(began: &Config, now: &Config) -> [(&'static str, bool); 6] {
+    [
+        ("--host", began.host != now.host),
+        ("--port", began.port != now.port),
+        ("--workers", began.workers != now.workers),
+        ("the admin listener", began.admin != now.admin),
+        ("swaps", began.swaps != now.swaps),
+        ("the limits on clients", began.server_limits != now.server_limits),
+    ]
+}

@@ -1,0 +1,153 @@
+//! From what was asked for to a plugin that is compiled and checked.
+
+use std::{path::Path, sync::Arc, thread, time::Duration};
+
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    task,
+    time::timeout,
+};
+use wasmtime::Engine;
+
+use super::{
+    request::{Change, SwapError},
+    status::Status,
+};
+use crate::{
+    config::PluginSettings,
+    plugin::{
+        catalog::{Catalog, KnownPlugin, Source},
+        generation::Generation,
+        limits::PluginLimits,
+        loader::Plugin,
+        setup::Setup,
+    },
+};
+
+/// What the next generation will be.
+pub struct Candidate {
+    /// The plugin.
+    pub plugin: Arc<Plugin>,
+    /// The settings that it was chosen by.
+    pub setup: Arc<Setup>,
+}
+
+/// Finds candidates.
+pub struct Candidates {
+    engine: Engine,
+    region_name: String,
+    threads: usize,
+    compile_time_max: Duration,
+    /// One compiler at a time: a plugin that takes long keeps no more than one core busy.
+    compilers: Arc<Semaphore>,
+}
+
+impl Candidates {
+    /// Finds plugins for `engine`; `region_name` and `threads` are as for [`Setup::new`].
+    pub fn new(
+        engine: Engine,
+        region_name: String,
+        threads: usize,
+        compile_time_max: Duration,
+    ) -> Self {
+        let compilers = Arc::new(Semaphore::new(1));
+        Self { engine, region_name, threads, compile_time_max, compilers }
+    }
+
+    /// What `change` asks for; none if it is what serves already.
+    pub async fn find(
+        &self,
+        change: Change,
+        status: &Status,
+    ) -> Result<Option<Candidate>, SwapError> {
+        let active = status.active();
+        match change {
+            Change::Plugin(choice) => {
+                let known = catalog(&active.setup)?.find(&choice).map_err(unknown)?;
+                self.load(active.setup.clone(), known).await.map(Some)
+            }
+            Change::Rollback => {
+                let before = status.previous().ok_or(SwapError::NothingToRollBack)?;
+                Ok(Some(Candidate { plugin: before.plugin.clone(), setup: before.setup.clone() }))
+            }
+            Change::Settings(settings) => self.by_settings(&active, &settings.0, &settings.1).await,
+            Change::File(path) => self.by_file(&active, &path).await,
+        }
+    }
+
+    async fn by_settings(
+        &self,
+        active: &Generation,
+        settings: &PluginSettings,
+        limits: &PluginLimits,
+    ) -> Result<Option<Candidate>, SwapError> {
+        let same = active.setup.settings() == (settings, limits);
+        let setup = if same {
+            active.setup.clone()
+        } else {
+            let (name, threads) = (self.region_name.clone(), self.threads);
+            Arc::new(Setup::new(&self.engine, settings, limits, name, threads))
+        };
+        let candidate = self.load(setup.clone(), setup.chosen().map_err(unknown)?).await?;
+        if same && is_active(active, &candidate.plugin) {
+            return Ok(None);
+        }
+        if !same {
+            // The others of the new settings, so that a swap to one of them waits for no compiler.
+            let _ = thread::Builder::new().name("loader".into()).spawn(move || setup.load_all());
+        }
+        Ok(Some(candidate))
+    }
+
+    /// A plugin that does not serve is only made ready.
+    async fn by_file(
+        &self,
+        active: &Generation,
+        path: &Path,
+    ) -> Result<Option<Candidate>, SwapError> {
+        let source = Source::File(path.to_path_buf());
+        let catalog = catalog(&active.setup)?;
+        let Some(known) = catalog.plugins().iter().find(|known| known.source == source) else {
+            // It was removed in the meantime.
+            return Ok(None);
+        };
+        let candidate = self.load(active.setup.clone(), known.clone()).await?;
+        let serves = *active.plugin.source() == source;
+        Ok((serves && !is_active(active, &candidate.plugin)).then_some(candidate))
+    }
+
+    async fn load(&self, setup: Arc<Setup>, known: KnownPlugin) -> Result<Candidate, SwapError> {
+        let compiler: OwnedSemaphorePermit =
+            self.compilers.clone().try_acquire_owned().map_err(|_| {
+                SwapError::Refused("the compiler is still busy with an earlier plugin".into())
+            })?;
+        let name = known.name.clone();
+        let loading = task::spawn_blocking(move || {
+            let _compiler = compiler;
+            let plugin = setup.load(&known);
+            plugin.map(|plugin| Candidate { plugin, setup })
+        });
+        match timeout(self.compile_time_max, loading).await {
+            Ok(Ok(loaded)) => loaded.map_err(|error| SwapError::Refused(format!("{error:#}"))),
+            Ok(Err(panic)) => {
+                Err(SwapError::Refused(format!("can't load the plugin {name}: {panic}")))
+            }
+            Err(_) => Err(SwapError::Refused(format!(
+                "can't load the plugin {name}: it was not compiled within --compile-time-max ({} ms)",
+                self.compile_time_max.as_millis()
+            ))),
+        }
+    }
+}
+
+fn catalog(setup: &Setup) -> Result<Catalog, SwapError> {
+    setup.catalog().map_err(|error| SwapError::Refused(error.0))
+}
+
+fn unknown(error: crate::error::UsageError) -> SwapError {
+    SwapError::UnknownPlugin(error.0)
+}
+
+fn is_active(active: &Generation, plugin: &Plugin) -> bool {
+    active.plugin.source() == plugin.source() && active.plugin.digest() == plugin.digest()
+}

@@ -1,0 +1,203 @@
+//! Exchanging the active plugin while requests are served.
+//!
+//! Whatever asks for it, a swap takes the same way, and until the last step but one the old generation
+//! serves as if nothing happened:
+//!
+//! 1. find the plugin, read and compile it, check its imports against its grants ([`candidate`])
+//! 2. instantiate it and call it on a scratch key ([`probe`])
+//! 3. make a pool with an instance on each thread
+//! 4. if the old plugin and the new one may not count at the same moment: hold calls back until those
+//!    under way have ended, and carry the counts if that was asked for ([`carry`])
+//! 5. publish: each thread serves with the new plugin
+//! 6. let the calls of the old plugin end, and drop what it was lent
+
+pub mod candidate;
+mod carry;
+pub mod directory;
+pub mod journal;
+mod probe;
+pub mod request;
+pub mod settings;
+pub mod status;
+
+use std::{
+    rc::Rc,
+    sync::Arc,
+    time::{Instant, SystemTime},
+};
+
+use tokio::time::timeout;
+
+use self::{
+    candidate::{Candidate, Candidates},
+    carry::Carry,
+    journal::Journal,
+    request::{Carried, Change, Done, Request, Requests, SwapError, SwapHandle, Swapped},
+    settings::SwapSettings,
+    status::{Attempt, Status},
+};
+use crate::plugin::{
+    dispatch::{Dispatcher, Step, Threads},
+    generation::{Generation, Trigger},
+    pool::Pool,
+};
+
+pub use probe::SCRATCH_KEY;
+
+/// Makes swaps, one at a time. It belongs to the thread of its dispatcher.
+pub struct Swapper {
+    settings: SwapSettings,
+    candidates: Candidates,
+    threads: Threads,
+    dispatcher: Rc<Dispatcher>,
+    status: Arc<Status>,
+    journal: Arc<Journal>,
+}
+
+impl Swapper {
+    /// Swaps the plugin on `threads`, of which `dispatcher` is one.
+    pub fn new(
+        settings: SwapSettings,
+        candidates: Candidates,
+        threads: Threads,
+        dispatcher: Rc<Dispatcher>,
+        status: Arc<Status>,
+        journal: Arc<Journal>,
+    ) -> Self {
+        Self { settings, candidates, threads, dispatcher, status, journal }
+    }
+
+    /// Makes the swaps that are asked for, until nobody can ask any more.
+    pub async fn run(self, mut requests: Requests) {
+        while let Some(Request { change, carry, trigger, reply }) = requests.recv().await {
+            let outcome = self.make(change, carry, trigger).await;
+            // Whoever asked may have left; the swap is made all the same.
+            let _ = reply.send(outcome);
+        }
+    }
+
+    async fn make(&self, change: Change, carry: bool, trigger: Trigger) -> Result<Done, SwapError> {
+        let active = self.status.active();
+        let wanted = change.to_string();
+        let found = self.candidates.find(change, &self.status).await;
+        let (plugin, outcome) = match found {
+            Ok(None) => return Ok(Done::Unchanged),
+            Ok(Some(candidate)) => {
+                let name = candidate.plugin.name().to_owned();
+                (name, self.exchange(&active, candidate, carry, trigger).await)
+            }
+            Err(error) => (wanted, Err(error)),
+        };
+        let from = active.plugin.name().to_owned();
+        match &outcome {
+            Ok(swapped) => tracing::info!(
+                plugin, from, generation = swapped.generation, fenced = swapped.fenced,
+                paused_us = swapped.paused.as_micros(), drained_us = swapped.drained.as_micros(),
+                %trigger, "swapped"
+            ),
+            Err(error) => {
+                tracing::warn!(plugin, from, %trigger, "not swapped, {from} goes on: {error}");
+            }
+        }
+        let at = SystemTime::now();
+        self.status.ended(Attempt { at, trigger, from, plugin, outcome: outcome.clone() });
+        outcome.map(Done::Swapped)
+    }
+
+    async fn exchange(
+        &self,
+        active: &Arc<Generation>,
+        candidate: Candidate,
+        carry: bool,
+        trigger: Trigger,
+    ) -> Result<Swapped, SwapError> {
+        probe::probe(&candidate.plugin).await?;
+        let old = self.dispatcher.pool();
+        let carry = match carry {
+            true => {
+                let new = Pool::new(candidate.plugin.clone());
+                Some(Carry::prepare(old.clone(), new, self.journal.clone()).await?)
+            }
+            false => None,
+        };
+        let fenced =
+            carry.is_some() || !active.plugin.protocol().may_overlap(candidate.plugin.protocol());
+        let prepared = self.threads.all(Step::Prepare(candidate.plugin.clone())).await;
+        let mut began = Instant::now();
+        let mut outcome = prepared.map(|()| None);
+        if outcome.is_ok() && fenced {
+            began = Instant::now();
+            outcome = self.hold_back(&old, carry.as_ref()).await;
+        }
+        let carried = match outcome {
+            Ok(carried) => carried,
+            Err(why) => {
+                // It fails only when the host is stopping.
+                let _ = self.threads.all(Step::Abandon).await;
+                if let Some(carry) = carry {
+                    carry.undo().await;
+                }
+                return Err(SwapError::Refused(why));
+            }
+        };
+        let next = Generation {
+            number: active.number + 1,
+            plugin: candidate.plugin,
+            setup: candidate.setup,
+            since: SystemTime::now(),
+            trigger,
+        };
+        let (generation, plugin) = (next.number, next.plugin.name().to_owned());
+        self.journal.serves_from(&next.plugin.protocol().storage);
+        self.status.published(Arc::new(next));
+        let published = Instant::now();
+        let drained = self.threads.all(Step::Publish(self.settings.drain_max())).await;
+        let (paused, drained_after) = (began.elapsed(), published.elapsed());
+        drained.map_err(|_| SwapError::Stopping)?;
+        if !fenced {
+            tick(&old).await;
+        }
+        if let Some(carry) = carry {
+            carry.finish().await;
+        }
+        let paused = if fenced { paused } else { Default::default() };
+        Ok(Swapped { generation, plugin, fenced, paused, drained: drained_after, carried })
+    }
+
+    /// Closes the gate on all threads and carries the counts. The gate stays closed.
+    async fn hold_back(
+        &self,
+        old: &Rc<Pool>,
+        carry: Option<&Carry>,
+    ) -> Result<Option<Carried>, String> {
+        let pause_max = self.settings.pause_max();
+        let steps = async {
+            self.threads.all(Step::Close).await?;
+            tick(old).await;
+            match carry {
+                Some(carry) => carry.copy().await.map(Some),
+                None => Ok(None),
+            }
+        };
+        timeout(pause_max, steps).await.unwrap_or_else(|_| {
+            Err(format!(
+                "calls would have been held back for longer than --swap-pause-max ({} ms), so nothing was changed",
+                pause_max.as_millis()
+            ))
+        })
+    }
+}
+
+/// The last work of a plugin before what it was lent goes.
+pub async fn tick(pool: &Rc<Pool>) {
+    if pool.plugin().exports().ticks()
+        && let Err(error) = pool.tick().await
+    {
+        tracing::warn!(plugin = pool.plugin().name(), "its work at an interval failed: {error}");
+    }
+}
+
+/// By which swaps are asked for, and the other end.
+pub fn requests() -> (SwapHandle, Requests) {
+    SwapHandle::new()
+}

@@ -1,0 +1,158 @@
+//! What is asked of a swap, and how it ends.
+
+use std::{fmt, path::PathBuf, time::Duration};
+
+use tokio::sync::{mpsc, oneshot};
+
+use crate::{
+    config::{Config, PluginSettings},
+    plugin::{generation::Trigger, limits::PluginLimits},
+};
+
+/// Swaps that wait for the one under way.
+const WAITING_MAX: usize = 8;
+
+/// What is to become of the active plugin.
+pub enum Change {
+    /// The plugin of this name, or in the file at this path, takes its place.
+    Plugin(String),
+    /// The generation before takes its place.
+    Rollback,
+    /// It is chosen anew, by these settings.
+    Settings(Box<(PluginSettings, PluginLimits)>),
+    /// The file at this path is new or has changed; its plugin takes the place only of itself.
+    File(PathBuf),
+}
+
+impl Change {
+    /// The plugins as `config` wants them.
+    pub fn settings(config: &Config) -> Self {
+        Self::Settings(Box::new((config.plugins.clone(), config.plugin_limits.clone())))
+    }
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Plugin(choice) => f.write_str(choice),
+            Self::Rollback => f.write_str("the generation before"),
+            Self::Settings(settings) => {
+                f.write_str(settings.0.plugin.as_deref().unwrap_or("what the settings choose"))
+            }
+            Self::File(path) => write!(f, "{}", path.display()),
+        }
+    }
+}
+
+/// One request for a swap.
+pub struct Request {
+    pub(super) change: Change,
+    pub(super) carry: bool,
+    pub(super) trigger: Trigger,
+    pub(super) reply: oneshot::Sender<Result<Done, SwapError>>,
+}
+
+/// What became of a request that was granted.
+#[derive(Clone, Debug)]
+pub enum Done {
+    /// Another generation serves.
+    Swapped(Swapped),
+    /// There was nothing to change.
+    Unchanged,
+}
+
+/// A swap that was made.
+#[derive(Clone, Debug)]
+pub struct Swapped {
+    /// The generation that serves now.
+    pub generation: u64,
+    /// Its plugin.
+    pub plugin: String,
+    /// Whether calls were held back until those of the old generation had ended.
+    pub fenced: bool,
+    /// For how long.
+    pub paused: Duration,
+    /// How long the calls of the old generation took to end after the new one was published.
+    pub drained: Duration,
+    /// What was carried.
+    pub carried: Option<Carried>,
+}
+
+/// Counts that were moved from one storage to another.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Carried {
+    /// Counters other than 0.
+    pub keys: u64,
+    /// Their sum.
+    pub total: i128,
+}
+
+/// Why a swap was not made. The old generation goes on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SwapError {
+    /// The request itself is wrong.
+    BadRequest(String),
+    /// There is no such plugin.
+    UnknownPlugin(String),
+    /// Too many others are under way or wait.
+    Busy,
+    /// There was no generation before this one.
+    NothingToRollBack,
+    /// The plugin, or the storage, does not allow it.
+    Refused(String),
+    /// The host is stopping.
+    Stopping,
+}
+
+impl fmt::Display for SwapError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::BadRequest(why) | Self::UnknownPlugin(why) | Self::Refused(why) => {
+                f.write_str(why)
+            }
+            Self::Busy => f.write_str("other swaps are under way: try again when they are done"),
+            Self::NothingToRollBack => {
+                f.write_str("there is no generation before this one to go back to")
+            }
+            Self::Stopping => f.write_str("the host is stopping"),
+        }
+    }
+}
+
+impl std::error::Error for SwapError {}
+
+/// By which swaps are asked for, from any thread.
+#[derive(Clone)]
+pub struct SwapHandle(mpsc::Sender<Request>);
+
+/// The other end.
+pub type Requests = mpsc::Receiver<Request>;
+
+impl SwapHandle {
+    pub(super) fn new() -> (Self, Requests) {
+        let (sender, requests) = mpsc::channel(WAITING_MAX);
+        (Self(sender), requests)
+    }
+
+    /// Makes a swap; with `carry` the counts go along.
+    ///
+    /// Once asked for it is made, whether or not this future lives on.
+    ///
+    /// # Errors
+    ///
+    /// Why it was not made.
+    pub async fn swap(
+        &self,
+        change: Change,
+        carry: bool,
+        trigger: Trigger,
+    ) -> Result<Done, SwapError> {
+        let (reply, outcome) = oneshot::channel();
+        let request = Request { change, carry, trigger, reply };
+        self.0.try_send(request).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => SwapError::Busy,
+            mpsc::error::TrySendError::Closed(_) => SwapError::Stopping,
+        })?;
+        outcome.await.unwrap_or(Err(SwapError::Stopping))
+    }
+}

@@ -1,0 +1,58 @@
+//! How a swap is made.
+
+use std::{path::PathBuf, time::Duration};
+
+use clap::{Args, value_parser};
+
+/// Limits on swaps, and what they remember. Each is a setting.
+#[derive(Args, Clone, Debug, PartialEq, Eq)]
+#[command(next_help_heading = "Swaps")]
+pub struct SwapSettings {
+    /// Time that calls may be held back by a swap, in ms (10 to 600000).
+    ///
+    /// Calls are held back where the old plugin and the new one may not count at the same moment, and
+    /// while counts are carried. When it is over, the swap is undone and the old plugin goes on.
+    #[arg(long, env, value_name = "MS", default_value_t = 5_000, value_parser = value_parser!(u32).range(10..=600_000))]
+    pub swap_pause_max: u32,
+
+    /// Time that calls which began on the old plugin may take to end after a swap, in ms (0 to 600000).
+    ///
+    /// Those that take longer are cut off, and their callers told that the outcome is unknown.
+    #[arg(long, env, value_name = "MS", default_value_t = 10_000, value_parser = value_parser!(u32).range(0..=600_000))]
+    pub swap_drain_max: u32,
+
+    /// Time that the compiler may take for a plugin, in ms (100 to 600000).
+    #[arg(long, env, value_name = "MS", default_value_t = 10_000, value_parser = value_parser!(u32).range(100..=600_000))]
+    pub compile_time_max: u32,
+
+    /// Time between two calls of the function tick, of plugins that export it, in ms (10 to 3600000).
+    #[arg(long, env, value_name = "MS", default_value_t = 5_000, value_parser = value_parser!(u32).range(10..=3_600_000))]
+    pub tick_interval: u32,
+
+    /// Directory in which the host remembers where counts were carried to
+    /// [default: tally in the user's state directory].
+    #[arg(long, env, value_name = "DIR")]
+    pub state_dir: Option<PathBuf>,
+}
+
+impl SwapSettings {
+    /// [`Self::swap_pause_max`] as a duration.
+    pub fn pause_max(&self) -> Duration {
+        Duration::from_millis(self.swap_pause_max.into())
+    }
+
+    /// [`Self::swap_drain_max`] as a duration.
+    pub fn drain_max(&self) -> Duration {
+        Duration::from_millis(self.swap_drain_max.into())
+    }
+
+    /// [`Self::compile_time_max`] as a duration.
+    pub fn compile_time(&self) -> Duration {
+        Duration::from_millis(self.compile_time_max.into())
+    }
+
+    /// [`Self::tick_interval`] as a duration.
+    pub fn tick_interval(&self) -> Duration {
+        Duration::from_millis(self.tick_interval.into())
+    }
+}

@@ -5,6 +5,8 @@ mod support;
 
 /// The commands other than serving.
 mod commands;
+/// The dashboard in a browser.
+mod dashboard;
 /// The disk plugin: bad files, crashes, several hosts.
 mod disk;
 /// Which requests there are, and what becomes of bad ones.

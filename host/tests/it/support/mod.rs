@@ -1,10 +1,12 @@
 //! Starts hosts as processes, in directories of their own, and speaks HTTP to them.
 
+mod browser;
 mod client;
 mod guests;
 mod postgresql;
 mod process;
 
+pub use browser::Browser;
 pub use client::{Answer, Connection, ask, send};
 pub use guests::guest;
 pub use postgresql::{Cluster, Database, wait_until};

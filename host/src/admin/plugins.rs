@@ -113,7 +113,12 @@ pub async fn list(State(shared): State<Shared>) -> Result<Json<Overview>, Proble
     let status = &admin.status;
     let active = status.active();
     let catalog = active.setup.catalog().map_err(|error| SwapError::Refused(error.0))?;
-    let plugins = catalog.plugins().iter().map(|known| shown(&shared, &active, known)).collect();
+    let mut known = catalog.plugins().to_vec();
+    // It may have been chosen by its path, or its file may be gone.
+    if known.iter().all(|known| known.source != *active.plugin.source()) {
+        known.push(active.plugin.known().clone());
+    }
+    let plugins = known.iter().map(|known| shown(&shared, &active, known)).collect();
     let attempts = status.attempts();
     let failed = attempts.iter().rev().filter_map(|attempt| {
         let reason = attempt.outcome.as_ref().err()?.to_string();

@@ -8,10 +8,7 @@ use prometheus_client::{
     metrics::{MetricType, counter::ConstCounter, gauge::ConstGauge},
 };
 
-use crate::{
-    plugin::{catalog::Catalog, loader::Plugin},
-    swap::status::Status,
-};
+use crate::swap::status::Status;
 
 /// The generations of a host.
 pub struct Generations(pub Arc<Status>);
@@ -40,11 +37,7 @@ impl Collector for Generations {
         let labels = [("plugin", active.plugin.name())];
         gauge(active.number, generation.encode_family(&labels)?)?;
 
-        let catalog = active.setup.catalog().ok();
-        let known = catalog.iter().flat_map(Catalog::plugins);
-        let registry = active.setup.registry();
-        let loaded: Vec<Arc<Plugin>> =
-            known.filter_map(|known| registry.get(&known.name)?.ok()).collect();
+        let loaded = active.setup.registry().ready();
         let mut instances =
             family(&mut encoder, "plugin_instances", "Instances that exist", MetricType::Gauge)?;
         for plugin in &loaded {

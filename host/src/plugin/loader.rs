@@ -59,6 +59,11 @@ impl Plugin {
         &self.known.name
     }
 
+    /// As it is known by name.
+    pub fn known(&self) -> &KnownPlugin {
+        &self.known
+    }
+
     /// Where its component came from.
     pub fn source(&self) -> &Source {
         &self.known.source

@@ -27,6 +27,11 @@ impl Registry {
         self.lock().get(name).cloned()
     }
 
+    /// The plugins that are ready.
+    pub fn ready(&self) -> Vec<Arc<Plugin>> {
+        self.lock().values().filter_map(|loaded| loaded.as_ref().ok().cloned()).collect()
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Loaded>> {
         self.plugins.lock().unwrap_or_else(PoisonError::into_inner)
     }

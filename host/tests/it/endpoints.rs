@@ -61,7 +61,10 @@ fn every_bad_request_is_a_problem_and_changes_nothing() {
     assert_eq!(ask(tally.address(), "POST /inc").count(), 1);
     for (request, status, code) in [
         ("GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n".into(), 404, "not-found"),
-        ("GET /counters HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n".into(), 404, "not-found"),
+        ("GET /counters?limit=0 HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n".into(), 400, "bad-request"),
+        ("GET /counters?limit=1001 HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n".into(), 400, "bad-request"),
+        ("GET /counters?limit=many HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n".into(), 400, "bad-request"),
+        ("GET /counters?page=2 HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n".into(), 400, "bad-request"),
         ("GET /inc HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n".into(), 405, "method-not-allowed"),
         (format!("GET /counters/{long_key} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"), 400, "invalid-key"),
         ("GET /counters/%FF HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n".into(), 400, "invalid-key"),

@@ -3,6 +3,10 @@
 /// Starts and asks hosts.
 mod support;
 
+/// The admin listener: who is let in, and what it shows.
+mod admin;
+/// Counts that move from one storage to another.
+mod carrying;
 /// The commands other than serving.
 mod commands;
 /// The dashboard in a browser.
@@ -13,6 +17,8 @@ mod disk;
 mod endpoints;
 /// Plugins that misbehave.
 mod hostile_plugins;
+/// Work of plugins at an interval.
+mod periodic;
 /// The PostgreSQL plugins: each method under load, and what becomes of their transactions and tables.
 mod postgresql;
 /// A database that goes away, and comes back.
@@ -25,5 +31,9 @@ mod slow_clients;
 mod starting;
 /// The end of the process.
 mod stopping;
+/// What can't be swapped to, and the other ways to ask for a swap.
+mod swap_triggers;
+/// Swaps while requests are served.
+mod swaps;
 /// The limits of values.
 mod values;

@@ -30,28 +30,3 @@ pub struct Swaps {
     /// The plugins that are swapped in, in turn and over and over: names or paths as the server knows them.
     pub between: Vec<String>,
 }
-
-#[cfg(test)]
-mod tests {
-    use std::fs;
-
-    use super::*;
-
-    #[test]
-    fn a_token_is_one_line_of_a_file_and_is_never_shown() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let path = folder.path().join("token");
-        let read = |text: &str| {
-            fs::write(&path, text).expect("a file");
-            Token::read(&path)
-        };
-        let token = read("s3cret\n").expect("a token");
-        assert_eq!((token.reveal(), format!("{token:?}").as_str()), ("s3cret", "hidden"));
-        for bad in ["", "\n", "two words", "two\nlines", "é", &"x".repeat(5_000)] {
-            let error = read(bad).expect_err(bad).to_string();
-            assert!(error.contains("no token") && !error.contains("words"), "{error}");
-        }
-        let error = Token::read(&folder.path().join("none")).expect_err("no file");
-        assert!(format!("{error:#}").contains("cannot read a token from"), "{error:#}");
-    }
-}

@@ -120,7 +120,7 @@ impl Swaps {
         outcome(asked.await)
     }
 
-    fn token(&self) -> Option<&str> {
+    fn token(&self) -> Option<&Token> {
         self.token.as_ref()
     }
 }

@@ -60,7 +60,7 @@ pub(crate) enum Play {
 }
 
 /// The token of the plays that swap.
-pub(crate) const TOKEN: &str = "s3cret";
+pub(crate) const TOKEN: &str = "s3cret-s3cret-s3cret";
 
 /// How long an increment takes in the plays that swap, in milliseconds.
 pub(crate) const SLOW_MS: u64 = 1;

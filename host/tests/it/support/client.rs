@@ -89,6 +89,18 @@ impl Connection {
         Ok(received)
     }
 
+    /// What comes until `text` has come.
+    pub fn read_until(&mut self, text: &str) -> String {
+        let mut received = String::new();
+        while !received.contains(text) {
+            let mut bytes = [0; 4096];
+            let length = self.stream.read(&mut bytes).unwrap();
+            assert!(length > 0, "the connection ended before {text:?}: {received}");
+            received.push_str(&String::from_utf8_lossy(&bytes[..length]));
+        }
+        received
+    }
+
     /// One answer that says how long it is; none when the connection ends before it is whole.
     pub fn answer(&mut self) -> Option<Answer> {
         let mut received = Vec::new();

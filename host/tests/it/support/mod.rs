@@ -12,10 +12,12 @@ pub use guests::guest;
 pub use postgresql::{Cluster, Database, wait_until};
 pub use process::{Sandbox, Tally};
 
-use std::ffi::OsString;
+use std::{ffi::OsString, time::Duration};
 
-use tally_host::config::Cli;
-use tally_loadtest::{Load, PluginTarget, Progress, Report, Start, Stop, WebTarget, run};
+use tally_host::{client::Endpoint, config::Cli};
+use tally_loadtest::{
+    Load, PluginTarget, Progress, Report, Start, Stop, Swaps, WebTarget, run, run_with_swaps,
+};
 
 /// Puts `clients` × `calls` increments on a host's default counter, beginning with a reset.
 pub fn load(tally: &Tally, clients: usize, calls: u64) -> Report {
@@ -46,6 +48,56 @@ pub fn load_while(tally: &Tally, clients: usize, meanwhile: impl FnOnce()) -> Re
         drop(stop_at_the_end);
         running.join().unwrap().unwrap()
     })
+}
+
+/// As [`load_while`], with a swap to the next of `between` every 10 ms.
+pub fn load_with_swaps(
+    tally: &Tally,
+    clients: usize,
+    between: &[&str],
+    meanwhile: impl FnOnce(),
+) -> Report {
+    let (target, stop) = (target(tally), Stop::default());
+    let load = from_zero(clients, 1_000_000);
+    let swaps = Swaps {
+        admin: Endpoint::parse(&format!("http://{}", tally.admin())).unwrap(),
+        token: None,
+        every: Duration::from_millis(10),
+        between: between.iter().map(ToString::to_string).collect(),
+    };
+    std::thread::scope(|scope| {
+        let running = scope
+            .spawn(|| run_with_swaps(&target, &load, &swaps, &Progress::silent(), &stop).unwrap());
+        let stop_at_the_end = StopOnDrop(&stop);
+        meanwhile();
+        drop(stop_at_the_end);
+        running.join().unwrap()
+    })
+}
+
+/// Asks the admin listener for a swap, or whatever else `request` says, with a JSON body.
+pub fn ask_admin(tally: &Tally, request: &str, body: &str) -> Answer {
+    let (host, length) = (tally.admin(), body.len());
+    let head = format!("{request} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n");
+    send(host, format!("{head}content-length: {length}\r\n\r\n{body}"))
+}
+
+/// Swaps to `plugin`.
+pub fn swap(tally: &Tally, plugin: &str) -> Answer {
+    ask_admin(tally, "PUT /admin/plugin", &serde_json::json!({ "plugin": plugin }).to_string())
+}
+
+/// Swaps to `plugin` and takes the counts along.
+pub fn swap_and_carry(tally: &Tally, plugin: &str) -> Answer {
+    let body = serde_json::json!({ "plugin": plugin, "carry": true });
+    ask_admin(tally, "PUT /admin/plugin", &body.to_string())
+}
+
+/// What `GET /admin/plugins` says.
+pub fn overview(tally: &Tally) -> serde_json::Value {
+    let answer = ask_admin(tally, "GET /admin/plugins", "");
+    assert_eq!(answer.status, 200, "{answer:?}");
+    answer.json()
 }
 
 /// Also ends the load when what goes on meanwhile fails.

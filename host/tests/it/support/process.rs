@@ -115,10 +115,6 @@ impl Tally {
         self.admin.expect("it listens on TCP")
     }
 
-    pub fn pid(&self) -> u32 {
-        self.child.id()
-    }
-
     pub fn signal(&self, signal: Signal) {
         let pid = Pid::from_raw(self.child.id().cast_signed()).unwrap();
         kill_process(pid, signal).unwrap();
@@ -134,6 +130,11 @@ impl Tally {
             std::thread::sleep(Duration::from_millis(5));
         }
         panic!("the host did not end within {END_TIME_MAX:?}");
+    }
+
+    /// Kills it while others still use this.
+    pub fn kill_now(&self) {
+        self.signal(Signal::KILL);
     }
 
     /// Ends it as a crash does.

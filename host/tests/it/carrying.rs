@@ -1,0 +1,282 @@
+use std::{
+    env, fs,
+    sync::atomic::{AtomicU64, Ordering},
+    thread,
+    time::{Duration, Instant},
+};
+
+use crate::support::{
+    Answer, Connection, Database, Sandbox, Tally, ask, ask_admin, guest, load_while, overview,
+    swap, swap_and_carry,
+};
+
+const INC: &[u8] = b"POST /inc HTTP/1.1\r\nhost: x\r\n\r\n";
+
+fn carry(tally: &Tally, plugin: &str) -> serde_json::Value {
+    let answer = swap_and_carry(tally, plugin);
+    assert_eq!(answer.status, 200, "{plugin}: {answer:?}");
+    answer.json()
+}
+
+fn check_refused(answer: &Answer, code: &str, part: &str) {
+    assert_eq!(answer.problem(), code);
+    assert!(answer.body.contains(part), "no {part:?} in {answer:?}");
+}
+
+#[test]
+fn counts_go_round_three_storages_under_load_and_none_is_lost() {
+    const CARRIES: usize = 20;
+    let round = ["disk-flock", "postgresql-inplace-update", "shared-memory-atomic"];
+    let sandbox = Sandbox::new();
+    let database = Database::new();
+    let tally = database.start(&sandbox, &["--swap-pause-max", "20000"]);
+    let mut longest_pause_us = 0;
+    let report = load_while(&tally, 8, || {
+        for plugin in round.iter().cycle().take(CARRIES) {
+            let carried = carry(&tally, plugin);
+            assert!(carried["carried"]["keys"].is_u64(), "{carried}");
+            longest_pause_us = longest_pause_us.max(carried["paused_us"].as_u64().unwrap());
+            // So that each storage serves for a while.
+            let before = ask(tally.address(), "GET /count").count();
+            while ask(tally.address(), "GET /count").count() < before + 20 {}
+        }
+    });
+    println!("longest pause of {CARRIES} carries: {longest_pause_us} µs");
+    assert!(report.verdict.right() && report.failed.total() == 0, "{report}");
+    assert_eq!(report.verdict.unknown, 0, "{report}");
+}
+
+#[test]
+fn every_counter_moves_and_the_old_storage_is_empty_afterwards() {
+    let sandbox = Sandbox::new();
+    let database = Database::new();
+    let tally = database.start(&sandbox, &[]);
+    let keys = ["count", "a%2Fb", "%C3%A9", "negative", "large"];
+    for (key, by) in keys.into_iter().zip([1, 2, 3, -4, i64::MAX]) {
+        assert_eq!(ask(tally.address(), &format!("POST /counters/{key}/inc?by={by}")).count(), by);
+    }
+    let values = || keys.map(|key| ask(tally.address(), &format!("GET /counters/{key}")).count());
+    let before = values();
+    for plugin in ["disk-flock", "postgresql-serializable-update", "shared-memory-flock"] {
+        let carried = carry(&tally, plugin);
+        let total = (2 + i128::from(i64::MAX)).to_string();
+        assert_eq!(carried["carried"]["keys"], 5, "{carried}");
+        assert_eq!(carried["carried"]["total"], total, "{carried}");
+        assert_eq!(values(), before, "{plugin}");
+    }
+    // Without carry the old storages are as the carries left them.
+    for plugin in ["disk-flock", "postgresql-inplace-update"] {
+        assert_eq!(swap(&tally, plugin).status, 200);
+        assert_eq!(values(), [0; 5], "{plugin}");
+    }
+}
+
+#[test]
+fn many_counters_are_carried_page_by_page() {
+    const KEYS: usize = 2_500;
+    let sandbox = Sandbox::new();
+    let tally = sandbox.start(&["--swap-pause-max", "60000"]);
+    let mut connection = Connection::open(tally.address());
+    for key in 0..KEYS {
+        let request = format!("POST /counters/key-{key}/inc?by={key} HTTP/1.1\r\nhost: x\r\n\r\n");
+        connection.write(request.as_bytes()).unwrap();
+        assert_eq!(connection.answer().unwrap().count(), key as i64);
+    }
+    for plugin in ["disk-flock", "shared-memory-atomic"] {
+        let carried = carry(&tally, plugin);
+        // The first was increased by 0.
+        assert_eq!(carried["carried"]["keys"], KEYS as u64 - 1, "{carried}");
+        assert_eq!(carried["carried"]["total"], (KEYS * (KEYS - 1) / 2).to_string(), "{carried}");
+    }
+}
+
+#[test]
+fn a_listing_has_each_counter_once_whatever_the_page() {
+    for plugin in ["shared-memory-atomic", "disk-flock"] {
+        let sandbox = Sandbox::new();
+        let tally = sandbox.start(&["--plugin", plugin]);
+        for key in 0..25 {
+            ask(tally.address(), &format!("POST /counters/key-{key}/inc?by=7"));
+        }
+        for limit in [1, 7, 1000] {
+            let (mut seen, mut cursor) = (Vec::new(), String::new());
+            loop {
+                let page =
+                    ask(tally.address(), &format!("GET /counters?limit={limit}{cursor}")).json();
+                let counters = page["counters"].as_array().unwrap();
+                assert!(counters.len() <= limit, "{page}");
+                let sevens = counters.iter().filter(|counter| counter["count"] == 7);
+                seen.extend(sevens.map(|counter| counter["key"].as_str().unwrap().to_owned()));
+                let Some(next) = page["next"].as_str() else { break };
+                cursor = format!("&cursor={}", next.replace('%', "%25"));
+            }
+            seen.sort();
+            let mut expected: Vec<_> = (0..25).map(|key| format!("key-{key}")).collect();
+            expected.sort();
+            assert_eq!(seen, expected, "{plugin}, {limit} a page");
+        }
+    }
+}
+
+#[test]
+fn counts_that_would_be_overwritten_are_in_the_way_of_a_carry() {
+    let sandbox = Sandbox::new();
+    let tally = sandbox.start(&["--plugin", "disk-flock"]);
+    assert_eq!(ask(tally.address(), "POST /counters/other/inc?by=5").count(), 5);
+    assert_eq!(swap(&tally, "shared-memory-atomic").status, 200);
+    assert_eq!(ask(tally.address(), "POST /inc").count(), 1);
+    let refused = swap_and_carry(&tally, "disk-flock");
+    check_refused(&refused, "plugin-refused", "holds counts already (other is 5)");
+    assert_eq!(ask(tally.address(), "POST /inc").count(), 2);
+    // A rollback may carry too, and is refused for the same reason.
+    let refused = ask_admin(&tally, "POST /admin/rollback", r#"{"carry":true}"#);
+    check_refused(&refused, "plugin-refused", "holds counts already");
+}
+
+#[test]
+fn a_rollback_can_take_the_counts_back() {
+    let sandbox = Sandbox::new();
+    let tally = sandbox.start(&[]);
+    assert_eq!(ask(tally.address(), "POST /inc").count(), 1);
+    carry(&tally, "disk-flock");
+    assert_eq!(ask(tally.address(), "POST /inc").count(), 2);
+    assert_eq!(ask_admin(&tally, "POST /admin/rollback", r#"{"carry":true}"#).status, 200);
+    assert_eq!(ask(tally.address(), "POST /inc").count(), 3);
+    assert_eq!(overview(&tally)["active"]["plugin"], "shared-memory-atomic");
+}
+
+#[test]
+fn what_can_not_be_carried_is_refused_before_anything_is_held_back() {
+    let sandbox = Sandbox::new();
+    let hostile = guest("guest-hostile");
+    let grants = "guest_hostile=shared-memory+file-lock+clocks+log";
+    let tally = sandbox.start(&["--grant", grants]);
+    let same = swap_and_carry(&tally, "shared-memory-flock");
+    check_refused(&same, "bad-request", "there is nothing to carry");
+    let silent = swap_and_carry(&tally, hostile.to_str().unwrap());
+    check_refused(&silent, "bad-request", "can't list its counters");
+
+    fs::create_dir_all(sandbox.path().join("state")).unwrap();
+    let mut command = sandbox.command(&["--shared-memory-name", "other"]);
+    command.env("STATE_DIR", "/dev/null/state");
+    let tally = sandbox.start_command(command);
+    check_refused(&swap_and_carry(&tally, "disk-flock"), "plugin-refused", "--state-dir");
+}
+
+#[test]
+fn a_carry_that_takes_too_long_or_fails_in_the_middle_is_undone() {
+    let sandbox = Sandbox::new();
+    let database = Database::new();
+    database.create();
+    // Only the second of two keys fits, and it is written after the first.
+    database.psql(
+        "CREATE TABLE user_counter (user_id varchar(255) PRIMARY KEY, counter bigint NOT NULL, \
+         version bigint NOT NULL, CHECK (user_id <> 'unwelcome'))",
+    );
+    let tally = database.start(&sandbox, &[]);
+    assert_eq!(ask(tally.address(), "POST /inc").count(), 1);
+    assert_eq!(ask(tally.address(), "POST /counters/unwelcome/inc").count(), 1);
+    let refused = swap_and_carry(&tally, "postgresql-inplace-update");
+    check_refused(&refused, "plugin-refused", "can't be written");
+    assert_eq!(ask(tally.address(), "POST /inc").count(), 2);
+    assert_eq!(
+        database.psql("SELECT coalesce(sum(counter), 0) FROM user_counter").lines().last(),
+        Some("0")
+    );
+    // Without the key that was in the way it works, and nothing of the first attempt is left.
+    assert_eq!(ask(tally.address(), "POST /counters/unwelcome/reset").status, 200);
+    assert_eq!(carry(&tally, "postgresql-inplace-update")["carried"]["total"], "2");
+}
+
+/// Kills in one test. The variable is for those who want to wait longer.
+fn kills() -> u32 {
+    env::var("TALLY_TEST_KILLS").map_or(15, |kills| kills.parse().unwrap())
+}
+
+/// What clients know of their increments.
+#[derive(Default)]
+struct Increments {
+    acknowledged: AtomicU64,
+    unknown: AtomicU64,
+}
+
+impl Increments {
+    /// Increments until the host is gone.
+    fn make(&self, tally: &Tally) {
+        let mut connection = Connection::open(tally.address());
+        loop {
+            // What was never sent was not counted.
+            if connection.write(INC).is_err() {
+                return;
+            }
+            match connection.answer() {
+                Some(answer) => {
+                    assert_eq!(answer.status, 200, "{answer:?}");
+                    self.acknowledged.fetch_add(1, Ordering::SeqCst);
+                }
+                None => {
+                    self.unknown.fetch_add(1, Ordering::SeqCst);
+                    return;
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn killed_during_carries_the_host_says_where_the_counts_are_and_they_are_right_there() {
+    let sandbox = Sandbox::new();
+    let known = Increments::default();
+    let plugins = ["shared-memory-atomic", "disk-flock"];
+    let mut interrupted = 0;
+    let mut serving = 0;
+    for kill in 0..kills() {
+        let tally = sandbox.start(&["--plugin", plugins[serving]]);
+        // Other times in each round, from none to some carries.
+        let lifetime = Duration::from_micros(u64::from(kill) * 7_919 % 60_000);
+        thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| known.make(&tally));
+            }
+            let carrying = scope.spawn(|| {
+                let mut connection = Connection::open(tally.admin());
+                for plugin in [1, 0].into_iter().cycle().skip(serving) {
+                    let body = format!(r#"{{"plugin":"{}","carry":true}}"#, plugins[plugin]);
+                    let request = format!(
+                        "PUT /admin/plugin HTTP/1.1\r\nhost: localhost\r\ncontent-length: {}\r\n\r\n{body}",
+                        body.len()
+                    );
+                    if connection.write(request.as_bytes()).is_err() || connection.answer().is_none() {
+                        return;
+                    }
+                }
+            });
+            let until = Instant::now() + lifetime;
+            while Instant::now() < until {
+                thread::yield_now();
+            }
+            tally.kill_now();
+            carrying.join().unwrap();
+        });
+        drop(tally);
+
+        let again = sandbox.start(&["--plugin", plugins[serving]]);
+        let carry = &overview(&again)["carry"];
+        interrupted += usize::from(carry["state"] != "cleared" && !carry.is_null());
+        if let Some(counts_in) = carry["counts_in"].as_str() {
+            serving = usize::from(counts_in.contains("count.txt"));
+            assert!(sandbox.stderr().contains(counts_in), "{}", sandbox.stderr());
+        }
+        assert_eq!(swap(&again, plugins[serving]).status, 200);
+        let count = ask(again.address(), "GET /count").count() as u64;
+        let acknowledged = known.acknowledged.load(Ordering::SeqCst);
+        let unknown = known.unknown.load(Ordering::SeqCst);
+        assert!(
+            (acknowledged..=acknowledged + unknown).contains(&count),
+            "after {kill} kills {acknowledged} are acknowledged and {unknown} unknown, but {count} counted in {}",
+            plugins[serving]
+        );
+        again.kill();
+    }
+    println!("{interrupted} of {} kills interrupted a carry", kills());
+}

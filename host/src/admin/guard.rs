@@ -124,7 +124,9 @@ mod tests {
 
     const TOKEN: &str = "0123456789abcdef";
 
-    fn check(guard: &Guard, path: &str, headers: &[(header::HeaderName, &str)]) -> Option<String> {
+    type Headers<'a> = &'a [(header::HeaderName, &'a str)];
+
+    fn check(guard: &Guard, path: &str, headers: Headers) -> Option<String> {
         let mut map = HeaderMap::new();
         for (name, value) in headers {
             map.append(name, HeaderValue::from_str(value).unwrap());
@@ -135,7 +137,7 @@ mod tests {
     #[test]
     fn only_requests_that_no_foreign_page_can_send_are_let_in() {
         let guard = Guard::new(None, vec!["admin.example".into()], 0);
-        let cases: [(&[(header::HeaderName, &str)], Option<&str>); 14] = [
+        let cases: [(Headers, Option<&str>); 14] = [
             (&[(header::HOST, "localhost:8081")], None),
             (&[(header::HOST, "LOCALHOST")], None),
             (&[(header::HOST, "127.0.0.1:8081")], None),

@@ -349,8 +349,14 @@ fn check_and_write(setup: &Arc<Setup>, name: String, wasm: &[u8]) -> Result<Uplo
 /// Puts a file in its place in one step, so that nobody reads half of it.
 fn write_whole(path: &FilePath, content: &[u8]) -> io::Result<()> {
     let temporary = path.with_extension("upload");
-    let mut file = File::create(&temporary)?;
-    file.write_all(content)?;
-    file.sync_all()?;
-    fs::rename(&temporary, path)
+    let written = File::create(&temporary).and_then(|mut file| {
+        file.write_all(content)?;
+        file.sync_all()?;
+        fs::rename(&temporary, path)
+    });
+    if written.is_err() {
+        // Best effort: what stays is no .wasm file, and is overwritten next time.
+        let _ = fs::remove_file(&temporary);
+    }
+    written
 }

@@ -37,7 +37,13 @@ impl Collector for Generations {
         let labels = [("plugin", active.plugin.name())];
         gauge(active.number, generation.encode_family(&labels)?)?;
 
-        let loaded = active.setup.registry().ready();
+        let mut loaded = active.setup.registry().ready();
+        // One that was chosen by its path is not in the registry.
+        for generation in [Some(active), self.0.previous()].into_iter().flatten() {
+            if loaded.iter().all(|plugin| plugin.name() != generation.plugin.name()) {
+                loaded.push(generation.plugin.clone());
+            }
+        }
         let mut instances =
             family(&mut encoder, "plugin_instances", "Instances that exist", MetricType::Gauge)?;
         for plugin in &loaded {

@@ -140,7 +140,7 @@ impl Instance {
 
     /// Calls a function that is called so rarely that it is looked up each time.
     ///
-    /// It handles many counters at a time, and so is given the allowance of as many calls.
+    /// It handles many counters at a time, and so is given a larger allowance.
     pub(super) async fn invoke<P, R>(
         &mut self,
         function: ComponentExportIndex,
@@ -158,7 +158,10 @@ impl Instance {
         self.begin_call();
         let state = self.store.data_mut();
         state.host_calls_left = state.host_calls_left.saturating_mul(BULK_FACTOR);
-        state.computing_left *= BULK_FACTOR;
+        // One that can't be suspended would hold its thread for as long.
+        if self.plugin.waits() {
+            state.computing_left *= BULK_FACTOR;
+        }
         let store = &mut self.store;
         let answer = if self.plugin.waits() {
             function.call_async(store, params).await

@@ -136,7 +136,8 @@ impl Pool {
         }
     }
 
-    /// Has an instance do something that takes a while, in a slot of its own, until it is cut off.
+    /// Has an instance do something that takes a while, but no longer than a call may, and not when calls are
+    /// cut off.
     ///
     /// # Errors
     ///
@@ -151,7 +152,9 @@ impl Pool {
         let mut cut_off = self.cut_off.subscribe();
         let answer = tokio::select! {
             biased;
-            answer = work(&mut instance) => answer,
+            answer = timeout(self.plugin.limits.call_time(), work(&mut instance)) => {
+                answer.unwrap_or(Err(CallError::TimedOut))
+            }
             _ = cut_off.wait_for(|cut_off| *cut_off) => Err(CallError::TimedOut),
         };
         self.put_back(instance, &answer);

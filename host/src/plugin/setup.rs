@@ -99,6 +99,9 @@ impl Setup {
             return Ok(plugin);
         }
         let loaded = self.loader.load(known);
+        if !self.is_listed(known) {
+            return loaded;
+        }
         // One that worked stays known when a newer build of it is refused.
         let keep = matches!(self.registry.get(&known.name), Some(Ok(_))) && loaded.is_err();
         if !keep {
@@ -106,6 +109,14 @@ impl Setup {
             self.registry.insert(known.name.clone(), entry);
         }
         loaded
+    }
+
+    /// Whether it is bundled or in the plugin directory. Any number of others could be chosen by their paths.
+    fn is_listed(&self, known: &KnownPlugin) -> bool {
+        match &known.source {
+            Source::Bundled(_) => true,
+            Source::File(path) => path.parent() == self.settings.plugin_dir.as_deref(),
+        }
     }
 
     fn is_unchanged(&self, known: &KnownPlugin, plugin: &Plugin) -> bool {

@@ -20,6 +20,9 @@ use crate::{
 /// holds. A plugin whose pages never end is refused.
 const PAGES_MAX: u32 = 100_000;
 
+/// Counters that are written at a time. A disk flushes each, so this takes a tenth of a second.
+const ENTRIES_PER_PUT_MAX: usize = 100;
+
 /// A carry that may be made.
 pub struct Carry {
     from: Rc<Pool>,
@@ -83,16 +86,24 @@ impl Carry {
     }
 
     /// Copies all counts and compares the totals. No call may be under way on either plugin.
-    pub async fn copy(&self) -> Result<Carried, String> {
+    ///
+    /// `in_time` is asked between two writes, so that none is cut off whose bytes may still be on their way
+    /// when the copies are taken back.
+    pub async fn copy(&self, in_time: impl Fn() -> Result<(), String>) -> Result<Carried, String> {
         self.journal.record(self.source(), self.target(), State::Copying)?;
         let mut copied = Carried::default();
         each_page(&self.from, async |entries| {
-            copied.add(&entries);
-            self.to.put(entries).await.map_err(|error| {
-                format!("the counts can't be written to {}: {error}", self.target())
-            })
+            for some in entries.chunks(ENTRIES_PER_PUT_MAX) {
+                in_time()?;
+                copied.add(some);
+                self.to.put(some.to_vec()).await.map_err(|error| {
+                    format!("the counts can't be written to {}: {error}", self.target())
+                })?;
+            }
+            Ok(())
         })
         .await?;
+        in_time()?;
         let arrived = total(&self.to).await?;
         if arrived != copied {
             return Err(format!(
@@ -161,7 +172,11 @@ async fn clear(pool: &Rc<Pool>) -> Result<(), String> {
     each_page(pool, async |mut entries| {
         entries.iter_mut().for_each(|entry| entry.value = 0);
         let place = &pool.plugin().protocol().storage;
-        pool.put(entries).await.map_err(|error| format!("{place} can't be emptied: {error}"))
+        for some in entries.chunks(ENTRIES_PER_PUT_MAX) {
+            let put = pool.put(some.to_vec()).await;
+            put.map_err(|error| format!("{place} can't be emptied: {error}"))?;
+        }
+        Ok(())
     })
     .await
 }

@@ -23,7 +23,7 @@ pub mod status;
 use std::{
     rc::Rc,
     sync::Arc,
-    time::{Instant, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use tokio::time::timeout;
@@ -43,6 +43,9 @@ use crate::plugin::{
 };
 
 pub use probe::SCRATCH_KEY;
+
+/// How long all threads may take to make an instance each.
+const PREPARE_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// Makes swaps, one at a time. It belongs to the thread of its dispatcher.
 pub struct Swapper {
@@ -122,9 +125,8 @@ impl Swapper {
         };
         let fenced =
             carry.is_some() || !active.plugin.protocol().may_overlap(candidate.plugin.protocol());
-        let prepared = self.threads.all(Step::Prepare(candidate.plugin.clone())).await;
         let mut began = Instant::now();
-        let mut outcome = prepared.map(|()| None);
+        let mut outcome = self.make_ready(&candidate).await.map(|()| None);
         if outcome.is_ok() && fenced {
             began = Instant::now();
             outcome = self.hold_back(&old, carry.as_ref()).await;
@@ -160,8 +162,16 @@ impl Swapper {
         if let Some(carry) = carry {
             carry.finish().await;
         }
-        let paused = if fenced { paused } else { Default::default() };
+        let paused = if fenced { paused } else { Duration::ZERO };
         Ok(Swapped { generation, plugin, fenced, paused, drained: drained_after, carried })
+    }
+
+    /// Makes a pool and an instance on each thread.
+    async fn make_ready(&self, candidate: &Candidate) -> Result<(), String> {
+        let steps = self.threads.all(Step::Prepare(candidate.plugin.clone()));
+        timeout(PREPARE_TIME_MAX, steps).await.unwrap_or_else(|_| {
+            Err(format!("an instance was not made within {PREPARE_TIME_MAX:?} on each thread"))
+        })
     }
 
     /// Closes the gate on all threads and carries the counts. The gate stays closed.
@@ -171,20 +181,26 @@ impl Swapper {
         carry: Option<&Carry>,
     ) -> Result<Option<Carried>, String> {
         let pause_max = self.settings.pause_max();
-        let steps = async {
-            self.threads.all(Step::Close).await?;
-            tick(old).await;
-            match carry {
-                Some(carry) => carry.copy().await.map(Some),
-                None => Ok(None),
-            }
-        };
-        timeout(pause_max, steps).await.unwrap_or_else(|_| {
-            Err(format!(
+        let deadline = Instant::now() + pause_max;
+        let too_long = || {
+            format!(
                 "calls would have been held back for longer than --swap-pause-max ({} ms), so nothing was changed",
                 pause_max.as_millis()
-            ))
-        })
+            )
+        };
+        let closed = async {
+            self.threads.all(Step::Close).await?;
+            tick(old).await;
+            Ok(())
+        };
+        timeout(pause_max, closed).await.unwrap_or_else(|_| Err(too_long()))?;
+        match carry {
+            Some(carry) => {
+                let in_time = || if Instant::now() < deadline { Ok(()) } else { Err(too_long()) };
+                carry.copy(in_time).await.map(Some)
+            }
+            None => Ok(None),
+        }
     }
 }
 

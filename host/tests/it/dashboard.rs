@@ -1,6 +1,6 @@
 //! The dashboard as an operator sees it, in a real browser.
 
-use std::{fs, time::Duration};
+use std::{fs, path::Path, time::Duration};
 
 use crate::support::{Browser, Sandbox, Tally, ask};
 
@@ -76,6 +76,8 @@ fn a_swap_clicked_on_the_dashboard_is_made_and_marked() {
     browser.wait_for("return document.querySelectorAll('.swap-marker').length === 2", SHOWN_WITHIN);
     assert_eq!(counting_plugin(&tally), "shared-memory-atomic");
     assert_eq!(ask(tally.address(), "POST /inc").count(), 2);
+    // For people to look at.
+    browser.screenshot(&Path::new(env!("CARGO_TARGET_TMPDIR")).join("dashboard.png"));
 }
 
 #[test]

@@ -3,7 +3,8 @@ use std::{io::Write, process::Stdio, thread};
 use tally_loadtest::Report;
 
 use crate::support::{
-    Database, Sandbox, Tally, ask, guest, load, load_beside_others, load_in_process, wait_until,
+    Database, Sandbox, Tally, ask, guest, load, load_beside_others, load_in_process,
+    load_with_swaps, overview, wait_until,
 };
 
 const EXACT: [&str; 4] = [
@@ -397,4 +398,26 @@ fn hosts_that_start_at_once_on_an_empty_server_count_together() {
         }
     });
     assert_eq!(ask(hosts[0].address(), "GET /count").count(), 4);
+}
+
+#[test]
+fn swaps_between_methods_lose_nothing_and_need_no_more_connections() {
+    const SWAPS: u64 = 20;
+    let database = Database::new();
+    let sandbox = Sandbox::new();
+    let connections = ["--db-connections-max", "4", "--db-checkout-wait-max", "10000"];
+    let tally = database.start(&sandbox, &[&["--plugin", EXACT[0]], &connections[..]].concat());
+    let mut most = 0;
+    let report = load_with_swaps(&tally, 4, &EXACT[..2], || {
+        wait_until("the swaps were made", || {
+            most = most.max(database.sessions("pid <> pg_backend_pid()"));
+            let o = overview(&tally);
+            eprintln!("{} {} {}", o["swaps"], o["failures"], most);
+            overview(&tally)["swaps"].as_u64().unwrap() >= SWAPS
+        });
+    });
+    assert!(report.passed() && report.verdict.right(), "{report}");
+    assert_eq!(report.failed.total() + report.unknown.total(), 0, "{report}");
+    // Two for each worker, one that watches, and one that tries the new plugin.
+    assert!(most <= 6, "{most} connections");
 }

@@ -316,3 +316,46 @@ fn a_changed_file_in_the_plugin_directory_is_swapped_in_by_its_content() {
     assert_eq!((digest(), overview(&tally)["swaps"].as_u64()), (second, Some(1)));
     assert_eq!(ask(tally.address(), "POST /inc").status, 200);
 }
+
+/// A component that holds its largest core module many times more, which are compiled although nothing uses them.
+fn slow_to_compile(wasm: &[u8]) -> Vec<u8> {
+    let (mut rest, mut largest) = (&wasm[8..], &wasm[..0]);
+    while let [id, sized @ ..] = rest {
+        // The size of a section is a number in LEB128.
+        let digits = sized.iter().position(|byte| byte & 0x80 == 0).unwrap() + 1;
+        let size =
+            sized[..digits].iter().rev().fold(0, |size, byte| size << 7 | usize::from(byte & 0x7f));
+        let (section, after) = rest.split_at(1 + digits + size);
+        if *id == 1 && section.len() > largest.len() {
+            largest = section;
+        }
+        rest = after;
+    }
+    assert!(largest.len() > 10_000);
+    [wasm, &largest.repeat(20)].concat()
+}
+
+#[test]
+fn a_plugin_that_takes_too_long_to_compile_is_refused_and_no_request_waits_for_it() {
+    let sandbox = Sandbox::new();
+    let path = sandbox.path().join("slow.wasm");
+    fs::write(&path, slow_to_compile(bundled("postgresql-serializable-update"))).unwrap();
+    let tally = sandbox.start(&[
+        "--compile-time-max",
+        "100",
+        "--compile-cache",
+        "off",
+        "--grant",
+        "slow=sql+clocks+config",
+    ]);
+    let report = load_while(&tally, 4, || {
+        let answer = swap(&tally, path.to_str().unwrap());
+        assert_eq!(answer.problem(), "plugin-refused");
+        assert!(answer.body.contains("--compile-time-max (100 ms)"), "{answer:?}");
+        let answer = swap(&tally, path.to_str().unwrap());
+        assert!(answer.body.contains("still busy with an earlier plugin"), "{answer:?}");
+    });
+    assert!(report.verdict.right() && report.failed.total() == 0, "{report}");
+    // When the compiler is done, another plugin has its turn.
+    wait_until("the compiler is free", || swap(&tally, "shared-memory-flock").status == 200);
+}

@@ -57,9 +57,10 @@ impl Sandbox {
             child.wait().unwrap();
             panic!("the host did not start: {serving}{}", self.stderr());
         };
-        // The only line when there is no admin listener.
-        let admin =
-            if command.get_args().any(|arg| arg == "off") { None } else { address_in(&line()) };
+        // Without an admin listener there is no second line.
+        let args: Vec<_> = command.get_args().collect();
+        let silent = args.windows(2).any(|pair| pair == ["--admin-listen", "off"]);
+        let admin = if silent { None } else { address_in(&line()) };
         Tally { address, admin, child }
     }
 

@@ -22,3 +22,6 @@ pub mod usage;
 
 /// The key of the default counter, the one behind `POST /inc`.
 pub const DEFAULT_KEY: &str = "count";
+
+/// The key of the counter that a plugin is tried on before it serves. It is listed and carried nowhere.
+pub const SCRATCH_KEY: &str = "tally-probe";

@@ -8,12 +8,11 @@ use std::{rc::Rc, sync::Arc};
 
 use super::{
     journal::{Journal, State},
-    probe::SCRATCH_KEY,
     request::{Carried, SwapError},
 };
 use crate::{
     bindings::optional::exports::tally::counter::entries::Entry,
-    plugin::{entries::ENTRIES_PER_PAGE_MAX, pool::Pool, storage::Storage},
+    plugin::{SCRATCH_KEY, entries::ENTRIES_PER_PAGE_MAX, pool::Pool, storage::Storage},
 };
 
 /// Pages that a listing may have: with a thousand entries each, far more than any storage of ours

@@ -42,8 +42,6 @@ use crate::plugin::{
     pool::Pool,
 };
 
-pub use probe::SCRATCH_KEY;
-
 /// How long all threads may take to make an instance each.
 const PREPARE_TIME_MAX: Duration = Duration::from_secs(5);
 

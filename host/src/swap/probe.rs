@@ -5,10 +5,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::timeout;
 
 use super::request::SwapError;
-use crate::plugin::{call::Operation, loader::Plugin, pool::Pool};
-
-/// The counter that a plugin is tried on. It is listed and carried nowhere.
-pub const SCRATCH_KEY: &str = "tally-probe";
+use crate::plugin::{SCRATCH_KEY, call::Operation, loader::Plugin, pool::Pool};
 
 /// How long the plugin may take for all calls on it.
 const PROBE_TIME_MAX: Duration = Duration::from_secs(5);

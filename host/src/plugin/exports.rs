@@ -1,10 +1,7 @@
 //! Finds the functions of the contract in a component.
 
 use anyhow::{Context, bail};
-use wasmtime::{
-    Engine,
-    component::{Component, ComponentExportIndex},
-};
+use wasmtime::component::{Component, ComponentExportIndex};
 
 use crate::bindings::{COUNTER_INTERFACE, ENTRIES_INTERFACE, PERIODIC_INTERFACE};
 
@@ -24,11 +21,11 @@ impl Exports {
     ///
     /// # Errors
     ///
-    /// Names the first item that is missing, and the version that is there instead.
-    pub fn find(engine: &Engine, component: &Component) -> anyhow::Result<Self> {
+    /// Names the first item that is missing.
+    pub fn find(component: &Component) -> anyhow::Result<Self> {
         Ok(Self {
             counter: functions(component, COUNTER_INTERFACE, ["increment", "get", "reset"])?
-                .with_context(|| no_counter(engine, component))?,
+                .with_context(|| format!("it does not export the interface {COUNTER_INTERFACE}"))?,
             entries: functions(component, ENTRIES_INTERFACE, ["list", "put"])?,
             tick: functions(component, PERIODIC_INTERFACE, ["tick"])?.map(|[tick]| tick),
         })
@@ -66,20 +63,4 @@ fn functions<const N: usize>(
         bail!("its {interface} has no function {missing}");
     }
     Ok(Some(found.map(|(_, idx)| idx.expect("none is missing"))))
-}
-
-/// A sentence about a component that does not export the counter, or another version of it.
-fn no_counter(engine: &Engine, component: &Component) -> String {
-    let unversioned = |name: &str| name.split('@').next().unwrap_or_default().to_owned();
-    let ty = component.component_type();
-    let other = ty
-        .exports(engine)
-        .map(|(name, _)| name.to_owned())
-        .find(|name| unversioned(name) == unversioned(COUNTER_INTERFACE));
-    match other {
-        Some(other) => format!(
-            "it exports {other} where this host calls {COUNTER_INTERFACE}: compile it against that version"
-        ),
-        None => format!("it does not export the interface {COUNTER_INTERFACE}"),
-    }
 }

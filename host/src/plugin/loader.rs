@@ -14,13 +14,14 @@ use super::{
     exports::Exports,
     grants::Lender,
     limits::PluginLimits,
+    outline::Outline,
     source,
     state::State,
     storage::Protocol,
     usage::Usage,
 };
 use crate::{
-    bindings::{ContractPre, OFFERED_INTERFACES},
+    bindings::ContractPre,
     capabilities::{self, Capability, Grants},
 };
 
@@ -196,10 +197,10 @@ impl Loader {
     /// Why it can't be used, without the plugin's name.
     pub fn inspect_wasm(&self, known: &KnownPlugin, wasm: &[u8]) -> anyhow::Result<Inspected> {
         source::check_header(wasm)?;
-        let component = self.compile(wasm)?;
-        let imports = self.imports(&component);
+        let Outline { imports, .. } = Outline::read(wasm)?;
         let capabilities = self.check_granted(known, &imports)?;
-        let exports = Exports::find(&self.engine, &component)?;
+        let component = self.compile(wasm)?;
+        let exports = Exports::find(&component)?;
         let pre = self.link(&component, &capabilities)?;
         let digest = source::digest(wasm);
         Ok(Inspected { imports, capabilities, size: wasm.len(), digest, exports, pre })
@@ -222,13 +223,6 @@ impl Loader {
         Ok(component)
     }
 
-    /// The interfaces that the component imports, by their full names.
-    fn imports(&self, component: &Component) -> Vec<String> {
-        let ty = component.component_type();
-        let imports = ty.imports(&self.engine);
-        imports.map(|(name, _)| name.to_owned()).collect()
-    }
-
     /// The capabilities behind the imports, if all of them may be used.
     fn check_granted(
         &self,
@@ -238,7 +232,6 @@ impl Loader {
         let granted = self.lender.capabilities(known);
         let mut imported = BTreeSet::new();
         for import in imports.iter().filter(|import| !is_io(import)) {
-            check_version(import)?;
             let Some(capability) = Capability::of_interface(import) else {
                 bail!("it imports {import}, which Tally does not offer");
             };
@@ -271,19 +264,6 @@ impl Loader {
 /// Streams and polling need no grant: they reach nothing by themselves.
 fn is_io(import: &str) -> bool {
     import.starts_with("wasi:io/")
-}
-
-/// Refuses another version of one of our own interfaces, which no other can stand in for.
-fn check_version(import: &str) -> anyhow::Result<()> {
-    let unversioned = |name: &str| name.split('@').next().unwrap_or_default().to_owned();
-    let offered =
-        OFFERED_INTERFACES.iter().find(|offered| unversioned(offered) == unversioned(import));
-    match offered {
-        Some(offered) if *offered != import => bail!(
-            "it imports {import} where this host offers {offered}: compile it against that version"
-        ),
-        _ => Ok(()),
-    }
 }
 
 fn cant_load(known: &KnownPlugin) -> String {

@@ -92,18 +92,21 @@ fn each_bad_plugin_is_refused_with_its_own_reason_and_no_request_fails() {
         ),
         ("first_trap", first_call.clone(), &["increment", "it trapped"]),
         ("first_loop", first_call, &["increment", "--call-cpu-max"]),
-        ("truncated", wasm[..wasm.len() / 2].to_vec(), &["it does not compile"]),
-        ("too_large", vec![0; 2 * 1024 * 1024], &["larger than --plugin-file-max (1 MiB)"]),
+        ("truncated", wasm[..wasm.len() / 2].to_vec(), &["it is damaged"]),
+        ("too_large", wasm.clone(), &["larger than --plugin-file-max (64 MiB)"]),
     ];
     let granted = "older_contract=shared-memory,older_capability=shared-memory,missing_export=shared-memory,\
                    first_trap=shared-memory+config,first_loop=shared-memory+config,truncated=shared-memory";
     let settings = "first_trap.mode=trap,first_loop.mode=loop";
-    let tally =
-        sandbox.start(&["--grant", granted, "--plugin-config", settings, "--plugin-file-max", "1"]);
+    let tally = sandbox.start(&["--grant", granted, "--plugin-config", settings]);
     let report = load_while(&tally, 8, || {
         for (name, content, expected) in &bad {
             let path = sandbox.path().join(format!("{name}.wasm"));
             fs::write(&path, content).unwrap();
+            if *name == "too_large" {
+                // Not a byte of it takes room on the disk.
+                fs::File::options().write(true).open(&path).unwrap().set_len(100 << 20).unwrap();
+            }
             let answer = swap(&tally, path.to_str().unwrap());
             assert_eq!(
                 (answer.status, answer.problem().as_str()),

@@ -1,5 +1,5 @@
 use std::{
-    env, fs,
+    fs,
     sync::atomic::{AtomicU64, Ordering},
     thread,
     time::{Duration, Instant},
@@ -188,10 +188,8 @@ fn a_carry_that_takes_too_long_or_fails_in_the_middle_is_undone() {
     assert_eq!(carry(&tally, "postgresql-inplace-update")["carried"]["total"], "2");
 }
 
-/// Kills in one test. The variable is for those who want to wait longer.
-fn kills() -> u32 {
-    env::var("TALLY_TEST_KILLS").map_or(15, |kills| kills.parse().unwrap())
-}
+/// Kills in one test.
+const KILLS: u32 = 100;
 
 /// What clients know of their increments.
 #[derive(Default)]
@@ -202,8 +200,7 @@ struct Increments {
 
 impl Increments {
     /// Increments until the host is gone.
-    fn make(&self, tally: &Tally) {
-        let mut connection = Connection::open(tally.address());
+    fn make(&self, mut connection: Connection) {
         loop {
             // What was never sent was not counted.
             if connection.write(INC).is_err() {
@@ -230,16 +227,17 @@ fn killed_during_carries_the_host_says_where_the_counts_are_and_they_are_right_t
     let plugins = ["shared-memory-atomic", "disk-flock"];
     let mut interrupted = 0;
     let mut serving = 0;
-    for kill in 0..kills() {
+    for kill in 0..KILLS {
         let tally = sandbox.start(&["--plugin", plugins[serving]]);
         // Other times in each round, from none to some carries.
         let lifetime = Duration::from_micros(u64::from(kill) * 7_919 % 60_000);
+        let clients = [(); 4].map(|()| Connection::open(tally.address()));
+        let mut connection = Connection::open(tally.admin());
         thread::scope(|scope| {
-            for _ in 0..4 {
-                scope.spawn(|| known.make(&tally));
+            for client in clients {
+                scope.spawn(|| known.make(client));
             }
             let carrying = scope.spawn(|| {
-                let mut connection = Connection::open(tally.admin());
                 for plugin in [1, 0].into_iter().cycle().skip(serving) {
                     let body = format!(r#"{{"plugin":"{}","carry":true}}"#, plugins[plugin]);
                     let request = format!(
@@ -278,5 +276,6 @@ fn killed_during_carries_the_host_says_where_the_counts_are_and_they_are_right_t
         );
         again.kill();
     }
-    println!("{interrupted} of {} kills interrupted a carry", kills());
+    println!("{interrupted} of {KILLS} kills interrupted a carry");
+    assert!(interrupted > 0, "no kill came at the right moment");
 }

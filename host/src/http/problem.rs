@@ -228,3 +228,63 @@ impl From<SwapError> for Problem {
         Self::new(status, code, error.to_string())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plugin::call::TrapReason;
+
+    #[test]
+    fn every_code_is_in_the_description_of_the_api() {
+        let document = include_str!("../admin/assets/openapi.json");
+        let document: serde_json::Value = serde_json::from_str(document).unwrap();
+        let codes = &document["components"]["schemas"]["Problem"]["properties"]["code"]["enum"];
+        let codes: Vec<&str> =
+            codes.as_array().unwrap().iter().filter_map(serde_json::Value::as_str).collect();
+        let text = String::new;
+        let refused = [
+            Refusal::Overflow,
+            Refusal::Conflict,
+            Refusal::Unavailable(text()),
+            Refusal::InvalidKey(text()),
+            Refusal::OutcomeUnknown(text()),
+            Refusal::Other(text()),
+        ];
+        let of_calls = refused.map(CallError::Refused).into_iter().chain([
+            CallError::Trapped(TrapReason::Other),
+            CallError::TimedOut,
+            CallError::QueueFull,
+            CallError::QueuedTooLong,
+            CallError::NoInstance(text()),
+            CallError::HeldBackTooLong,
+            CallError::NotExported("x"),
+        ]);
+        let of_swaps = [
+            SwapError::BadRequest(text()),
+            SwapError::UnknownPlugin(text()),
+            SwapError::Busy,
+            SwapError::NothingToRollBack,
+            SwapError::Refused(text()),
+            SwapError::Stopping,
+        ];
+        let others = [
+            Problem::not_found(),
+            Problem::method_not_allowed(),
+            Problem::foreign_host(),
+            Problem::foreign_origin(),
+            Problem::unauthorized(),
+            Problem::missing_host(),
+            Problem::body_too_large(1),
+            Problem::body_too_slow(1),
+            Problem::body_broken(),
+            Problem::not_ready(""),
+            Problem::unreadable(StatusCode::BAD_REQUEST),
+            Problem::unreadable(StatusCode::URI_TOO_LONG),
+            Problem::unreadable(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE),
+        ];
+        let problems = of_calls.map(Problem::from).chain(of_swaps.map(Problem::from)).chain(others);
+        for problem in problems {
+            assert!(codes.contains(&problem.code), "{} is not described", problem.code);
+        }
+    }
+}

@@ -74,6 +74,7 @@ fn describe_component(text: &mut String, inspected: &Inspected) -> std::fmt::Res
         let heading = if idx == 0 { "imports" } else { "" };
         writeln!(text, "  {heading:<9}  {import}")?;
     }
+    writeln!(text, "  exports    {}", inspected.exports.names().join(", "))?;
     let granted: Vec<&str> = inspected.capabilities.iter().map(|granted| granted.name()).collect();
     writeln!(text, "  granted    {}", granted.join(", "))?;
     writeln!(text, "  size       {:.1} KiB", inspected.size as f64 / 1024.0)

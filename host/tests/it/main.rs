@@ -17,6 +17,8 @@ mod disk;
 mod endpoints;
 /// Plugins that misbehave.
 mod hostile_plugins;
+/// How the host comes and goes, in the eyes of those who watch over it.
+mod lifecycle;
 /// Work of plugins at an interval.
 mod periodic;
 /// The PostgreSQL plugins: each method under load, and what becomes of their transactions and tables.

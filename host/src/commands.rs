@@ -13,7 +13,7 @@ use hyper::Method;
 use serde_json::{Value, json};
 
 use crate::{
-    client::{Answer, Endpoint, Token},
+    client::{Answer, ClientError, Endpoint, Token},
     config::{Config, Rollback, Swap},
 };
 
@@ -105,14 +105,20 @@ pub fn health(config: &Config) -> anyhow::Result<ExitCode> {
     match wait_for(asked) {
         Ok(answer) if answer.status == 200 => return Ok(ExitCode::SUCCESS),
         Ok(answer) => eprintln!("tally: {}", answer.detail().unwrap_or_else(|| answer.reason())),
-        Err(error) => eprintln!("tally: {error:#}"),
+        Err(error) => match error.downcast_ref() {
+            // It has no admin listener to advise about.
+            Some(ClientError::NotSent(_)) => {
+                eprintln!(
+                    "tally: nothing answers at {endpoint}: start the host, or set --host and --port"
+                );
+            }
+            _ => eprintln!("tally: {error:#}"),
+        },
     }
     Ok(ExitCode::from(NOT_DONE))
 }
 
-fn wait_for(
-    asked: impl Future<Output = Result<Answer, crate::client::ClientError>>,
-) -> anyhow::Result<Answer> {
+fn wait_for(asked: impl Future<Output = Result<Answer, ClientError>>) -> anyhow::Result<Answer> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     Ok(runtime.block_on(asked)?)
 }

@@ -24,6 +24,7 @@ use crate::{
     error::UsageError,
     plugin::limits::PluginLimits,
     swap::settings::SwapSettings,
+    telemetry::TelemetrySettings,
     worker::limits::ServerLimits,
 };
 
@@ -118,6 +119,10 @@ pub struct Config {
     /// Limits on clients.
     #[command(flatten)]
     pub server_limits: ServerLimits,
+
+    /// The log, and traces.
+    #[command(flatten)]
+    pub telemetry: TelemetrySettings,
 }
 
 /// Which plugins there are, and what they work on.
@@ -313,8 +318,14 @@ fn refused(error: clap::Error, args: &[OsString]) -> CliError {
         match (error.kind(), text(ContextKind::InvalidArg), text(ContextKind::InvalidValue)) {
             (ErrorKind::ValueValidation | ErrorKind::InvalidValue, Some(arg), Some(value)) => {
                 let flag = arg.split(' ').next().unwrap_or(arg);
-                let why = std::error::Error::source(&error)
-                    .map_or_else(|| "a value is missing".to_owned(), ToString::to_string);
+                let why =
+                    match (std::error::Error::source(&error), error.get(ContextKind::ValidValue)) {
+                        (Some(source), _) => source.to_string(),
+                        (None, Some(ContextValue::Strings(known))) if !value.is_empty() => {
+                            format!("known are: {}", known.join(", "))
+                        }
+                        (None, _) => "a value is missing".to_owned(),
+                    };
                 format!("\"{value}\" is no value for {}: {why}", origin(flag, args))
             }
             _ => {
@@ -328,17 +339,20 @@ fn refused(error: clap::Error, args: &[OsString]) -> CliError {
 
 /// Where the value of `flag` came from, by the order in which the places count.
 fn origin(flag: &str, args: &[OsString]) -> String {
-    let variable = flag.trim_start_matches('-').replace('-', "_").to_uppercase();
+    let name = flag.trim_start_matches('-');
+    let command = Cli::command();
+    let arg = command.get_arguments().find(|arg| arg.get_long() == Some(name));
+    let variable = arg.and_then(|arg| Some(arg.get_env()?.to_string_lossy().into_owned()));
     let given = args.iter().any(|arg| {
         let arg = arg.to_string_lossy();
         arg == flag || arg.strip_prefix(flag).is_some_and(|rest| rest.starts_with('='))
     });
     if given {
         flag.to_owned()
-    } else if env::var_os(&variable).is_some() {
+    } else if let Some(variable) = variable.filter(|variable| env::var_os(variable).is_some()) {
         format!("the environment variable {variable}")
     } else {
-        format!("\"{}\" in the configuration file", flag.trim_start_matches('-'))
+        format!("\"{name}\" in the configuration file")
     }
 }
 

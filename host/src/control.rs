@@ -19,7 +19,7 @@ use tokio::{
 use crate::{
     admin::{Admin, listener::AdminListener},
     plugin::dispatch::{Dispatcher, Seat},
-    readiness,
+    readiness, supervisor,
     swap::{self, Swapper, directory, request::SwapHandle},
 };
 
@@ -95,6 +95,8 @@ where
         let (swaps, requests) = self.swaps;
         spawn_local((self.make_swapper)(dispatcher.clone()).run(requests));
         spawn_local(readiness::report_changes(dispatcher.clone(), self.looked));
+        // Here, so that a thread that hangs is noticed.
+        spawn_local(supervisor::stay_alive());
         spawn_local(tick_each(dispatcher.clone(), self.tick_interval));
         if let Some(directory) = self.plugin_dir {
             spawn_local(directory::watch(directory, swaps.clone()));

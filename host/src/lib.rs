@@ -10,6 +10,7 @@
 //! * [`serve`]: all of it put together. [`list`]: the command `tally plugins`.
 //! * [`client`]: one request to the admin listener of a running host.
 //! * [`config`]: everything that can be set.
+//! * [`telemetry`]: the log, and traces.
 
 pub mod admin;
 pub mod bindings;

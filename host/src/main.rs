@@ -14,7 +14,8 @@ use tally_host::{
     list, reload,
     serve::Host,
     shutdown::{Asked, Signals},
-    supervisor, telemetry,
+    supervisor,
+    telemetry::{self, Telemetry},
 };
 
 /// Exit status of a program that was started wrongly.
@@ -33,9 +34,12 @@ fn main() -> ExitCode {
         }
         Err(CliError::Usage(error)) => return refuse(&error),
     };
-    telemetry::start();
+    let telemetry = match telemetry::start(&cli.config.telemetry) {
+        Ok(telemetry) => telemetry,
+        Err(error) => return refuse(&format!("{error:#}")),
+    };
     let outcome = match cli.command {
-        None => serve(&cli.config, &args),
+        None => serve(&cli.config, &args, telemetry),
         Some(Subcommands::Plugins) => list::plugins(&cli.config).and_then(|text| {
             io::stdout().write_all(text.as_bytes())?;
             Ok(ExitCode::SUCCESS)
@@ -52,7 +56,7 @@ fn refuse(error: &dyn std::fmt::Display) -> ExitCode {
     ExitCode::from(USAGE)
 }
 
-fn serve(config: &Config, args: &[OsString]) -> anyhow::Result<ExitCode> {
+fn serve(config: &Config, args: &[OsString], telemetry: Telemetry) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         // Before the server starts, so that no signal finds it unprepared.
@@ -79,6 +83,7 @@ fn serve(config: &Config, args: &[OsString]) -> anyhow::Result<ExitCode> {
             tokio::time::sleep(delay).await;
             thread::spawn(move || {
                 host.drain();
+                telemetry.stop();
                 let _ = drained.send(());
             });
             // An error means that the thread has panicked, which it has told.

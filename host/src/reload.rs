@@ -34,7 +34,7 @@ pub async fn reload(began: &Config, args: &[OsString], swaps: &SwapHandle) {
 }
 
 /// The settings that can't change while the host serves, and whether they have.
-fn fixed(began: &Config, now: &Config) -> [(&'static str, bool); 6] {
+fn fixed(began: &Config, now: &Config) -> [(&'static str, bool); 7] {
     [
         ("--host", began.host != now.host),
         ("--port", began.port != now.port),
@@ -42,5 +42,6 @@ fn fixed(began: &Config, now: &Config) -> [(&'static str, bool); 6] {
         ("the admin listener", began.admin != now.admin),
         ("swaps", began.swaps != now.swaps),
         ("the limits on clients", began.server_limits != now.server_limits),
+        ("the log and traces", began.telemetry != now.telemetry),
     ]
 }

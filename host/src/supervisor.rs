@@ -3,6 +3,7 @@
 //! Without `NOTIFY_SOCKET` in the environment nobody asks, and nothing is sent.
 
 use sd_notify::NotifyState;
+use tokio::time::{MissedTickBehavior, interval};
 
 /// It serves.
 pub fn ready() {
@@ -20,6 +21,21 @@ pub fn reloading() {
 /// It ends.
 pub fn stopping() {
     tell(&[NotifyState::Stopping]);
+}
+
+/// Says again and again that the thread which runs this still works, twice in the time after which systemd takes it
+/// for hung (`WatchdogSec=`). Ends at once where there is none.
+pub async fn stay_alive() {
+    let Some(patience) = sd_notify::watchdog_enabled().filter(|patience| !patience.is_zero())
+    else {
+        return;
+    };
+    let mut interval = interval(patience / 2);
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        interval.tick().await;
+        tell(&[NotifyState::Watchdog]);
+    }
 }
 
 fn tell(state: &[NotifyState<'_>]) {

@@ -36,10 +36,13 @@ use self::{
     settings::SwapSettings,
     status::{Attempt, Status},
 };
-use crate::plugin::{
-    dispatch::{Dispatcher, Step, Threads},
-    generation::{Generation, Trigger},
-    pool::Pool,
+use crate::{
+    plugin::{
+        dispatch::{Dispatcher, Step, Threads},
+        generation::{Generation, Trigger},
+        pool::Pool,
+    },
+    telemetry::spans,
 };
 
 /// How long all threads may take to make an instance each.
@@ -71,7 +74,9 @@ impl Swapper {
     /// Makes the swaps that are asked for, until nobody can ask any more.
     pub async fn run(self, mut requests: Requests) {
         while let Some(Request { change, carry, trigger, reply }) = requests.recv().await {
-            let outcome = self.make(change, carry, trigger).await;
+            let from = self.status.active().plugin.name().to_owned();
+            let make = self.make(change, carry, trigger);
+            let outcome = spans::cover_swap(&from, trigger, make).await;
             // Whoever asked may have left; the swap is made all the same.
             let _ = reply.send(outcome);
         }
@@ -82,7 +87,10 @@ impl Swapper {
         let wanted = change.to_string();
         let found = self.candidates.find(change, &self.status).await;
         let (plugin, outcome) = match found {
-            Ok(None) => return Ok(Done::Unchanged),
+            Ok(None) => {
+                spans::swap_ended(&wanted, Ok("unchanged"));
+                return Ok(Done::Unchanged);
+            }
             Ok(Some(candidate)) => {
                 let name = candidate.plugin.name().to_owned();
                 (name, self.exchange(&active, candidate, carry, trigger).await)
@@ -91,15 +99,18 @@ impl Swapper {
         };
         let from = active.plugin.name().to_owned();
         match &outcome {
+            // As u64: numbers of 128 bits become texts in JSON.
             Ok(swapped) => tracing::info!(
                 plugin, from, generation = swapped.generation, fenced = swapped.fenced,
-                paused_us = swapped.paused.as_micros(), drained_us = swapped.drained.as_micros(),
+                paused_us = swapped.paused.as_micros() as u64,
+                drained_us = swapped.drained.as_micros() as u64,
                 %trigger, "swapped"
             ),
             Err(error) => {
                 tracing::warn!(plugin, from, %trigger, "not swapped, {from} goes on: {error}");
             }
         }
+        spans::swap_ended(&plugin, outcome.as_ref().map(|_| "swapped"));
         let at = SystemTime::now();
         self.status.ended(Attempt { at, trigger, from, plugin, outcome: outcome.clone() });
         outcome.map(Done::Swapped)

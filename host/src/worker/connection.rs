@@ -22,7 +22,10 @@ use super::{
     limits::ServerLimits,
     progress::{Phase, Progress},
 };
-use crate::http::{self, admission};
+use crate::{
+    http::{self, admission},
+    telemetry::spans::RequestSpan,
+};
 
 /// How long an idle connection stays open after draining began, for a request that is on its way.
 const DRAIN_LINGER: Duration = Duration::from_millis(250);
@@ -103,10 +106,14 @@ async fn try_serve(stream: TcpStream, shared: &Shared) -> io::Result<()> {
 
 async fn answer(request: Request<Incoming>, shared: &Shared) -> Response<Body> {
     let path = http::route_of(request.uri().path());
-    let mut response = match admission::admit(request, &shared.limits).await {
-        Ok(request) => route(request, shared).await,
-        Err(problem) => problem.into_response(),
+    let span = RequestSpan::new(path, &request);
+    let answered = async {
+        match admission::admit(request, &shared.limits).await {
+            Ok(request) => route(request, shared).await,
+            Err(problem) => problem.into_response(),
+        }
     };
+    let mut response = span.cover(answered).await;
     shared.served.metrics.answered(path, response.status().as_u16());
     if shared.drain.has_begun() {
         // So the client knows that it must not send its next request here.

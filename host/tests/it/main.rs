@@ -17,6 +17,10 @@ mod disk;
 mod endpoints;
 /// Plugins that misbehave.
 mod hostile_plugins;
+/// How the host comes and goes, in the eyes of those who watch over it.
+mod lifecycle;
+/// The lines of the log.
+mod logs;
 /// Work of plugins at an interval.
 mod periodic;
 /// The PostgreSQL plugins: each method under load, and what becomes of their transactions and tables.
@@ -35,5 +39,8 @@ mod stopping;
 mod swap_triggers;
 /// Swaps while requests are served.
 mod swaps;
+/// Traces that are exported.
+#[cfg(feature = "otlp")]
+mod traces;
 /// The limits of values.
 mod values;

@@ -34,6 +34,7 @@ fn a_wrong_flag_is_refused_in_one_sentence() {
         (&["--port", "70000"], &["\"70000\"", "--port", "65535"]),
         (&["--workers", "0"], &["\"0\"", "--workers"]),
         (&["--workers", "many"], &["\"many\"", "--workers"]),
+        (&["--log-format", "xml"], &["\"xml\"", "--log-format", "text, json, auto"]),
         (&["--no-such-flag"], &["--no-such-flag", "tally --help"]),
         (&["--grant", "x=everything"], &["everything", "shared-memory"]),
         (&["--plugin-config", "x"], &["NAME.KEY=VALUE"]),

@@ -90,6 +90,7 @@ impl Sandbox {
             .env("STORAGE_PATH", self.storage())
             .env("COMPILE_CACHE", env!("CARGO_TARGET_TMPDIR"))
             .env("PLUGIN", "shared-memory-atomic")
+            .env("LOG_FORMAT", "text")
             .args(args);
         command
     }

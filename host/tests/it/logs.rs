@@ -1,0 +1,57 @@
+use serde_json::Value;
+
+use crate::support::{Sandbox, swap, wait_until};
+
+#[test]
+fn where_nobody_sits_at_a_terminal_each_line_is_an_object_with_the_fields_of_the_event() {
+    for format in [Some("json"), None] {
+        let sandbox = Sandbox::new();
+        let mut command = sandbox.command(&[]);
+        command.env_remove("LOG_FORMAT").envs(format.map(|format| ("LOG_FORMAT", format)));
+        let tally = sandbox.start_command(command);
+        assert_eq!(swap(&tally, "shared-memory-flock").status, 200);
+        assert_eq!(swap(&tally, "/nowhere/x.wasm").status, 404);
+        wait_until("both are logged", || sandbox.stderr().contains("not swapped"));
+        let lines: Vec<Value> = sandbox
+            .stderr()
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("no JSON: {line}")))
+            .collect();
+        for line in &lines {
+            for field in ["timestamp", "level", "target", "message"] {
+                assert!(line[field].is_string(), "no {field} in {line}");
+            }
+        }
+        let swapped = lines.iter().find(|line| line["message"] == "swapped").unwrap();
+        assert_eq!(swapped["level"], "INFO");
+        assert_eq!(swapped["plugin"], "shared-memory-flock");
+        assert_eq!(swapped["from"], "shared-memory-atomic");
+        assert_eq!(swapped["generation"], 2);
+        assert_eq!(swapped["trigger"], "api");
+        assert!(swapped["paused_us"].is_u64() && swapped["drained_us"].is_u64(), "{swapped}");
+    }
+}
+
+#[test]
+fn the_filter_chooses_the_lines_in_either_format() {
+    for format in ["json", "text"] {
+        let sandbox = Sandbox::new();
+        let mut command = sandbox.command(&["--log-format", format]);
+        command.env("RUST_LOG", "warn");
+        let tally = sandbox.start_command(command);
+        assert_eq!(swap(&tally, "shared-memory-flock").status, 200);
+        assert_eq!(swap(&tally, "/nowhere/x.wasm").status, 404);
+        wait_until("the failure is logged", || sandbox.stderr().contains("not swapped"));
+        let log = sandbox.stderr();
+        assert_eq!(log.lines().count(), 1, "{log}");
+        assert_eq!(log.starts_with('{'), format == "json", "{log}");
+    }
+}
+
+#[test]
+fn commands_speak_plainly_whatever_the_format_of_the_log() {
+    let sandbox = Sandbox::new();
+    let args = ["swap", "disk-flock", "--admin", "http://127.0.0.1:1", "--log-format", "json"];
+    let message = String::from_utf8(sandbox.run(&args).stderr).unwrap();
+    assert!(message.starts_with("tally: nothing answers"), "{message}");
+}

@@ -4,10 +4,10 @@
 //! serves as if nothing happened:
 //!
 //! 1. find the plugin, read and compile it, check its imports against its grants ([`candidate`])
-//! 2. instantiate it and call it on a scratch key ([`probe`])
+//! 2. instantiate it and call it on a scratch key (`probe`)
 //! 3. make a pool with an instance on each thread
 //! 4. if the old plugin and the new one may not count at the same moment: hold calls back until those
-//!    under way have ended, and carry the counts if that was asked for ([`carry`])
+//!    under way have ended, and carry the counts if that was asked for (`carry`)
 //! 5. publish: each thread serves with the new plugin
 //! 6. let the calls of the old plugin end, and drop what it was lent
 

@@ -17,9 +17,9 @@ use crate::{
     config::{Config, Rollback, Swap},
 };
 
-/// How long a swap may take: compiling, holding calls back and draining have bounds of their own, and this
-/// is beyond their defaults.
-const SWAP_TIME_MAX: Duration = Duration::from_secs(60);
+/// How long a swap may take. Compiling, looking through storages, holding calls back and draining have bounds of
+/// their own, and this is beyond the sum of their defaults.
+const SWAP_TIME_MAX: Duration = Duration::from_secs(180);
 
 /// How long the host may take to say whether it is ready.
 const HEALTH_TIME_MAX: Duration = Duration::from_secs(3);
@@ -40,7 +40,8 @@ pub fn swap(config: &Config, swap: &Swap) -> anyhow::Result<ExitCode> {
         }
         _ => swap.to.clone(),
     };
-    let body = json!({ "plugin": to, "carry": swap.rollback.carry });
+    let mut body = carry(&swap.rollback);
+    body["plugin"] = to.into();
     ask(config, &swap.rollback.admin, Method::PUT, "/admin/plugin", &body)
 }
 
@@ -50,8 +51,17 @@ pub fn swap(config: &Config, swap: &Swap) -> anyhow::Result<ExitCode> {
 ///
 /// As for [`swap`].
 pub fn rollback(config: &Config, rollback: &Rollback) -> anyhow::Result<ExitCode> {
-    let body = json!({ "carry": rollback.carry });
+    let body = carry(rollback);
     ask(config, &rollback.admin, Method::POST, "/admin/rollback", &body)
+}
+
+/// What is said of the counts: nothing, if nothing was said.
+fn carry(rollback: &Rollback) -> Value {
+    let mut body = json!({ "overwrite": rollback.overwrite });
+    if rollback.carry {
+        body["carry"] = true.into();
+    }
+    body
 }
 
 fn ask(

@@ -72,9 +72,14 @@ pub struct Swap {
 /// How a swap is asked for.
 #[derive(Args, Debug)]
 pub struct Rollback {
-    /// Take the counts along, from the old storage to the new one.
+    /// Take the counts along, from the old storage to the new one. A rollback does so by itself where the
+    /// swap before it did.
     #[arg(long)]
     pub carry: bool,
+
+    /// With --carry: give up the counts that are in the new storage already.
+    #[arg(long)]
+    pub overwrite: bool,
 
     /// Admin listener of the host: http://ADDRESS:PORT or unix:PATH.
     #[arg(long, env = "ADMIN", value_name = "URL", default_value = "http://127.0.0.1:8081", value_parser = Endpoint::parse)]

@@ -3,8 +3,8 @@
 
 use std::{
     io,
-    path::PathBuf,
     rc::Rc,
+    sync::Arc,
     thread::{self, JoinHandle},
     time::Duration,
 };
@@ -20,7 +20,7 @@ use crate::{
     admin::{Admin, listener::AdminListener},
     plugin::dispatch::{Dispatcher, Seat},
     readiness, supervisor,
-    swap::{self, Swapper, directory, request::SwapHandle},
+    swap::{self, Swapper, directory, request::SwapHandle, status::Status},
 };
 
 /// How long the last work of a plugin may take when the host stops.
@@ -37,8 +37,8 @@ pub struct Work<F> {
     pub make_swapper: F,
     /// Where swaps are asked for, and the other end.
     pub swaps: (SwapHandle, swap::request::Requests),
-    /// The directory to watch.
-    pub plugin_dir: Option<PathBuf>,
+    /// Which plugin serves, and with which settings.
+    pub status: Arc<Status>,
     /// Time between two calls of `tick`.
     pub tick_interval: Duration,
     /// What is shown on the admin listener, if there is one.
@@ -98,16 +98,18 @@ where
         // Here, so that a thread that hangs is noticed.
         spawn_local(supervisor::stay_alive());
         spawn_local(tick_each(dispatcher.clone(), self.tick_interval));
-        if let Some(directory) = self.plugin_dir {
-            spawn_local(directory::watch(directory, swaps.clone()));
-        }
+        spawn_local(directory::watch(self.status, swaps.clone()));
         if let Some((listener, admin)) = self.admin {
             spawn_local(listener.serve(admin.router(dispatcher.clone())));
         }
         // An error means that the host is gone, which is a reason to end too.
         let _ = stopped.await;
-        if timeout(LAST_TICK_TIME_MAX, swap::tick(&dispatcher.pool())).await.is_err() {
-            tracing::warn!("the plugin's last work took longer than {LAST_TICK_TIME_MAX:?}");
+        match timeout(LAST_TICK_TIME_MAX, swap::tick(&dispatcher.pool())).await {
+            Ok(Ok(())) => {}
+            Ok(Err(why)) => tracing::error!("{why}; it was the last before the end"),
+            Err(_) => tracing::error!(
+                "the plugin's last work at an interval took longer than {LAST_TICK_TIME_MAX:?}"
+            ),
         }
     }
 }
@@ -119,8 +121,10 @@ async fn tick_each(dispatcher: Rc<Dispatcher>, period: Duration) {
     interval.tick().await;
     loop {
         interval.tick().await;
-        if dispatcher.pass().await.is_ok() {
-            swap::tick(&dispatcher.pool()).await;
+        if dispatcher.pass().await.is_ok()
+            && let Err(why) = swap::tick(&dispatcher.pool()).await
+        {
+            tracing::warn!("{why}");
         }
     }
 }

@@ -27,7 +27,8 @@ pub async fn reload(began: &Config, args: &[OsString], swaps: &SwapHandle) {
         }
     }
     // An error, and a swap, are in the log already.
-    if let Ok(Done::Unchanged) = swaps.swap(Change::settings(&config), false, Trigger::Reload).await
+    if let Ok(Done::Unchanged) =
+        swaps.swap_in_turn(Change::settings(&config), Trigger::Reload).await
     {
         tracing::info!("the settings are those of before");
     }

@@ -11,7 +11,7 @@ use std::{
 };
 
 use anyhow::Context;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use crate::{
     admin::{
@@ -31,7 +31,11 @@ use crate::{
     },
     shutdown::Stopping,
     swap::{
-        self, Swapper, candidate::Candidates, journal::Journal, request::SwapHandle, status::Status,
+        self, Swapper,
+        candidate::{Candidates, Compilers},
+        journal::Journal,
+        request::SwapHandle,
+        status::Status,
     },
     worker::{
         Served,
@@ -73,18 +77,18 @@ impl Host {
             .clone()
             .unwrap_or_else(|| setup::default_region_name(port));
         let state_dir = config.swaps.state_dir.clone().or_else(default_state_dir);
-        let journal = Arc::new(Journal::open(state_dir.as_deref(), &region_name)?);
+        let journal = Arc::new(Journal::new(state_dir.as_deref(), &region_name));
         let workers = config.workers.map_or_else(server::cores, usize::from);
         let engine = engine::new()?;
         let (plugins, limits) = (&config.plugins, &config.plugin_limits);
-        let setup = Arc::new(Setup::new(&engine, plugins, limits, region_name.clone(), workers));
+        let setup =
+            Arc::new(Setup::new(&engine, plugins, limits, region_name.clone(), workers, None));
         let plugin = setup.load(&chosen)?;
         plugin.check_grants()?;
 
         raise_file_limit();
         let storage = &plugin.protocol().storage;
-        journal.tell(storage);
-        journal.serves_from(storage);
+        journal.tell(storage)?;
         let (threads, mut seats) = Threads::new(&plugin, workers + 1, config.swaps.pause_max());
         let control_seat = seats.pop().expect("there is one more than workers");
         let status = Arc::new(Status::new(Arc::new(Generation {
@@ -93,6 +97,7 @@ impl Host {
             setup: setup.clone(),
             since: SystemTime::now(),
             trigger: Trigger::Start,
+            carried: false,
         })));
         let (stopping, metrics) = (Stopping::default(), Metrics::new(Some(status.clone())));
         let (looked, last_look) = watch::channel(Ok(0));
@@ -106,7 +111,10 @@ impl Host {
             }
         });
         let server = Server::start(listener, &config.server_limits, make_served.collect())?;
-        let candidates = Candidates::new(engine, region_name, workers, config.swaps.compile_time());
+        let compilers = Compilers::new(Semaphore::new(1));
+        let compile_time = config.swaps.compile_time();
+        let candidates =
+            Candidates::new(engine, region_name, workers, compile_time, compilers.clone());
         let (swaps, requests) = swap::requests();
         let admin = Admin {
             swaps: swaps.clone(),
@@ -115,6 +123,7 @@ impl Host {
             metrics,
             looked: last_look,
             threads: workers + 1,
+            compilers,
         };
         let address = admin_listener.as_ref().map(|listener| listener.address().clone());
         let control = Control::start(Work {
@@ -126,7 +135,7 @@ impl Host {
                 }
             },
             swaps: (swaps.clone(), requests),
-            plugin_dir: config.plugins.plugin_dir.clone(),
+            status: status.clone(),
             tick_interval: config.swaps.tick_interval(),
             admin: admin_listener.map(|listener| (listener, admin)),
             looked,

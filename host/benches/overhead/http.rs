@@ -155,6 +155,10 @@ impl Counter for Native {
         "native".into()
     }
 
+    fn is_held_back(&self) -> bool {
+        false
+    }
+
     fn is_stopping(&self) -> bool {
         false
     }

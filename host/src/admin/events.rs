@@ -14,12 +14,12 @@ use axum::{
 use futures_util::{Stream, StreamExt, stream};
 use serde::Serialize;
 use tokio::{
-    sync::broadcast,
+    sync::{Semaphore, broadcast},
     time::{MissedTickBehavior, interval},
 };
 
 use super::{Admin, Shared};
-use crate::swap::status::Attempt;
+use crate::{http::problem::Problem, swap::status::Attempt};
 
 /// Time between two samples.
 const PERIOD: Duration = Duration::from_secs(1);
@@ -29,6 +29,9 @@ const SAMPLES_MAX: usize = 300;
 
 /// Samples that one watcher may be behind.
 const UNREAD_MAX: usize = 64;
+
+/// Watchers at a time.
+const WATCHERS_MAX: usize = 16;
 
 /// One look at the host.
 #[derive(Clone, Debug, Serialize)]
@@ -62,11 +65,16 @@ struct Swap<'a> {
 pub struct Feed {
     samples: Mutex<VecDeque<Arc<Sample>>>,
     live: broadcast::Sender<Arc<Sample>>,
+    watchers: Arc<Semaphore>,
 }
 
 impl Default for Feed {
     fn default() -> Self {
-        Self { samples: Mutex::default(), live: broadcast::Sender::new(UNREAD_MAX) }
+        Self {
+            samples: Mutex::default(),
+            live: broadcast::Sender::new(UNREAD_MAX),
+            watchers: Arc::new(Semaphore::new(WATCHERS_MAX)),
+        }
     }
 }
 
@@ -125,10 +133,11 @@ fn sample(admin: &Admin, time: Duration) -> Sample {
 /// `GET /admin/events`: what was, then what happens.
 pub async fn stream(
     State(shared): State<Shared>,
-) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
+) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Problem> {
+    let watcher = shared.feed.watchers.clone().try_acquire_owned();
+    let watcher = watcher.map_err(|_| Problem::too_many_watchers(WATCHERS_MAX))?;
     let (samples, live_samples) = shared.feed.watch();
-    let live_attempts = shared.admin.status.watch();
-    let attempts = shared.admin.status.attempts();
+    let (attempts, live_attempts) = shared.admin.status.watch();
     let past = samples
         .iter()
         .map(|sample| event("sample", sample.as_ref()))
@@ -137,7 +146,12 @@ pub async fn stream(
     let samples = each(live_samples).map(|sample| event("sample", sample.as_ref()));
     let attempts = each(live_attempts).map(|attempt| swap_event(&attempt));
     let events = stream::iter(past).chain(stream::select(samples, attempts));
-    Sse::new(events.map(Ok)).keep_alive(KeepAlive::default())
+    let events = events.map(move |event| {
+        // Held as long as the stream is.
+        let _ = &watcher;
+        Ok(event)
+    });
+    Ok(Sse::new(events).keep_alive(KeepAlive::default()))
 }
 
 /// What is received until nobody sends any more. A watcher that was too slow goes on with what is left.

@@ -31,7 +31,7 @@ use crate::{
     http::{counter::Done, problem::Problem},
     metrics::Metrics,
     plugin::{DEFAULT_KEY, call::Operation, dispatch::Dispatcher},
-    swap::{journal::Journal, request::SwapHandle, status::Status},
+    swap::{candidate::Compilers, journal::Journal, request::SwapHandle, status::Status},
 };
 
 /// What the pages may do: nothing but what they bring themselves, and requests to this listener.
@@ -52,6 +52,8 @@ pub struct Admin {
     pub looked: watch::Receiver<Result<i64, String>>,
     /// How many threads have instances of the plugin.
     pub threads: usize,
+    /// Who may have a plugin compiled.
+    pub compilers: Compilers,
 }
 
 /// The same as the handlers share it.

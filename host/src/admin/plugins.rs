@@ -3,8 +3,12 @@
 use std::{
     fs::{self, File},
     io::{self, Write},
-    path::Path as FilePath,
-    sync::Arc,
+    path::{Path as FilePath, PathBuf},
+    process,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -29,8 +33,8 @@ use crate::{
         setup::Setup,
     },
     swap::{
-        journal,
-        request::{Change, Done, SwapError, Swapped},
+        candidate, journal,
+        request::{CarryWish, Change, Done, SwapError, Swapped},
     },
 };
 
@@ -138,7 +142,7 @@ pub async fn list(State(shared): State<Shared>) -> Result<Json<Overview>, Proble
         swaps: status.counts().0,
         plugins,
         failures: failed.take(FAILURES_MAX).collect(),
-        carry: admin.journal.last().map(|last| CarryShown {
+        carry: admin.journal.last().ok().flatten().map(|last| CarryShown {
             counts_in: last.counts_in().to_owned(),
             from: last.from,
             to: last.to,
@@ -208,15 +212,17 @@ fn shown(shared: &Shared, active: &Generation, known: &KnownPlugin) -> PluginSho
 #[serde(deny_unknown_fields)]
 struct Wanted {
     plugin: String,
+    carry: Option<bool>,
     #[serde(default)]
-    carry: bool,
+    overwrite: bool,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Back {
+    carry: Option<bool>,
     #[serde(default)]
-    carry: bool,
+    overwrite: bool,
 }
 
 #[derive(Serialize)]
@@ -243,8 +249,8 @@ pub async fn swap(State(shared): State<Shared>, body: Bytes) -> Result<Json<Swap
             "the body must be {{\"plugin\":\"NAME\"}}, and may hold \"carry\":true: {error}"
         ))
     })?;
-    let is_path = wanted.plugin.contains('/');
     let path = FilePath::new(&wanted.plugin);
+    let is_path = wanted.plugin.contains('/') || path.extension().is_some();
     // What a relative path means depends on where the host was started, and one that goes up may hide it.
     let plain = path.components().all(|part| part != std::path::Component::ParentDir);
     if is_path && !(path.is_absolute() && plain) {
@@ -252,7 +258,8 @@ pub async fn swap(State(shared): State<Shared>, body: Bytes) -> Result<Json<Swap
             "a plugin is a name, or an absolute path without \"..\"".into(),
         ));
     }
-    make(&shared, Change::Plugin(wanted.plugin), wanted.carry, Trigger::Api).await
+    let carry = CarryWish { wanted: wanted.carry, overwrite: wanted.overwrite, back: false };
+    make(&shared, Change::Plugin(wanted.plugin), carry, Trigger::Api).await
 }
 
 /// `POST /admin/rollback`
@@ -266,13 +273,14 @@ pub async fn rollback(
             Problem::bad_request(format!("the body may be {{\"carry\":true}}, or empty: {error}"))
         })?,
     };
-    make(&shared, Change::Rollback, back.carry, Trigger::Rollback).await
+    let carry = CarryWish { wanted: back.carry, overwrite: back.overwrite, back: true };
+    make(&shared, Change::Rollback, carry, Trigger::Rollback).await
 }
 
 async fn make(
     shared: &Shared,
     change: Change,
-    carry: bool,
+    carry: CarryWish,
     trigger: Trigger,
 ) -> Result<Json<SwapShown>, Problem> {
     match shared.admin.swaps.swap(change, carry, trigger).await? {
@@ -314,17 +322,28 @@ pub async fn upload(
         )));
     }
     let setup = shared.admin.status.active().setup.clone();
-    let writing = task::spawn_blocking(move || check_and_write(&setup, name, &wasm));
-    match timeout(CHECK_TIME_MAX, writing).await {
-        Ok(Ok(outcome)) => outcome.map(Json).map_err(Problem::from),
-        Ok(Err(panic)) => Err(SwapError::Refused(format!("the check failed: {panic}")).into()),
-        Err(_) => {
-            Err(SwapError::Refused(format!("it was not checked within {CHECK_TIME_MAX:?}")).into())
+    let compiler = candidate::compiler(&shared.admin.compilers)?;
+    let checking = task::spawn_blocking(move || {
+        let _compiler = compiler;
+        check(&setup, name, &wasm).map(|(path, uploaded)| (path, uploaded, wasm))
+    });
+    let checked = match timeout(CHECK_TIME_MAX, checking).await {
+        Ok(checked) => {
+            checked.map_err(|panic| SwapError::Refused(format!("it broke off: {panic}")))
         }
-    }
+        Err(_) => Err(SwapError::Refused(format!("it was not checked within {CHECK_TIME_MAX:?}"))),
+    };
+    let (path, uploaded, wasm) = checked??;
+    let writing = task::spawn_blocking(move || write_whole(&path, &wasm));
+    let written = writing.await.unwrap_or_else(|panic| Err(io::Error::other(panic)));
+    written.map_err(|error| {
+        let name = &uploaded.plugin;
+        SwapError::Refused(format!("can't write the plugin {name} into its directory: {error}"))
+    })?;
+    Ok(Json(uploaded))
 }
 
-fn check_and_write(setup: &Arc<Setup>, name: String, wasm: &[u8]) -> Result<Uploaded, SwapError> {
+fn check(setup: &Arc<Setup>, name: String, wasm: &[u8]) -> Result<(PathBuf, Uploaded), SwapError> {
     let Some(directory) = setup.settings().0.plugin_dir.as_deref() else {
         return Err(SwapError::BadRequest(
             "there is no directory for plugins: start the host with --plugin-dir".into(),
@@ -341,21 +360,22 @@ fn check_and_write(setup: &Arc<Setup>, name: String, wasm: &[u8]) -> Result<Uplo
         .loader()
         .inspect_wasm(&known, wasm)
         .map_err(|error| SwapError::Refused(format!("the plugin {name} was refused: {error:#}")))?;
-    write_whole(&path, wasm)
-        .map_err(|error| SwapError::Refused(format!("can't write {}: {error}", path.display())))?;
-    Ok(Uploaded { plugin: name, digest: inspected.digest, bytes: wasm.len() })
+    Ok((path, Uploaded { plugin: name, digest: inspected.digest, bytes: wasm.len() }))
 }
 
 /// Puts a file in its place in one step, so that nobody reads half of it.
 fn write_whole(path: &FilePath, content: &[u8]) -> io::Result<()> {
-    let temporary = path.with_extension("upload");
+    static UPLOADS: AtomicU64 = AtomicU64::new(0);
+    // A name of its own: two uploads of one name must not write into one file.
+    let number = UPLOADS.fetch_add(1, Ordering::Relaxed);
+    let temporary = path.with_extension(format!("{}-{number}.upload", process::id()));
     let written = File::create(&temporary).and_then(|mut file| {
         file.write_all(content)?;
         file.sync_all()?;
         fs::rename(&temporary, path)
     });
     if written.is_err() {
-        // Best effort: what stays is no .wasm file, and is overwritten next time.
+        // Best effort: what stays is no .wasm file.
         let _ = fs::remove_file(&temporary);
     }
     written

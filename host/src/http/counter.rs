@@ -15,7 +15,10 @@ use axum::{
 use serde::{Deserialize, Serialize};
 
 use super::{Counter, problem::Problem};
-use crate::{capabilities::shared_memory::KEY_BYTES_MAX, plugin::call::Operation};
+use crate::{
+    capabilities::shared_memory::KEY_BYTES_MAX,
+    plugin::{SCRATCH_KEY, call::Operation},
+};
 
 /// The answer to a request that changed a counter.
 #[derive(Serialize)]
@@ -83,6 +86,9 @@ fn valid(key: KeyInPath) -> Result<String, Problem> {
     let Path(key) = key.map_err(|_| Problem::invalid_key("a key is UTF-8, percent-encoded"))?;
     if key.is_empty() || key.len() > KEY_BYTES_MAX {
         return Err(Problem::invalid_key("a key has 1 to 256 bytes"));
+    }
+    if key == SCRATCH_KEY {
+        return Err(Problem::invalid_key("plugins are tried on this counter, so it can't be used"));
     }
     Ok(key)
 }

@@ -37,6 +37,9 @@ pub trait Counter: Clone + Send + Sync + 'static {
     /// The name of the plugin that counts.
     fn plugin(&self) -> String;
 
+    /// Whether a swap holds calls back at the moment, which has a bound.
+    fn is_held_back(&self) -> bool;
+
     /// Whether the host was asked to stop.
     fn is_stopping(&self) -> bool;
 }

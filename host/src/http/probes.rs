@@ -31,6 +31,10 @@ pub async fn ready<C: Counter>(State(counter): State<C>) -> Result<Json<Ready>, 
     if counter.is_stopping() {
         return Err(Problem::not_ready("the host is stopping"));
     }
+    // A swap is no reason to send traffic elsewhere: it is undone when it takes too long.
+    if counter.is_held_back() {
+        return Ok(Json(Ready { status: "ready", plugin: counter.plugin() }));
+    }
     match why_not_ready(counter.call(Operation::Get, DEFAULT_KEY)).await {
         None => Ok(Json(Ready { status: "ready", plugin: counter.plugin() })),
         Some(why) => Err(Problem::not_ready(&why)),

@@ -90,6 +90,12 @@ impl Problem {
         Self::new(StatusCode::UNAUTHORIZED, "unauthorized", detail)
     }
 
+    /// As many watch already as may.
+    pub(crate) fn too_many_watchers(max: usize) -> Self {
+        let detail = format!("{max} clients watch already: close one of them");
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "too-busy", detail).retry()
+    }
+
     /// A request without a host, or with several.
     pub(crate) fn missing_host() -> Self {
         let detail = "a request of HTTP/1.1 has one header host (RFC 9112, section 3.2)";
@@ -223,9 +229,11 @@ impl From<SwapError> for Problem {
             SwapError::Busy => (Status::CONFLICT, "swap-under-way"),
             SwapError::NothingToRollBack => (Status::CONFLICT, "nothing-to-roll-back"),
             SwapError::Refused(_) => (Status::UNPROCESSABLE_ENTITY, "plugin-refused"),
+            SwapError::NotNow(_) => (Status::SERVICE_UNAVAILABLE, "not-now"),
             SwapError::Stopping => (Status::SERVICE_UNAVAILABLE, "stopping"),
         };
-        Self::new(status, code, error.to_string())
+        let problem = Self::new(status, code, error.to_string());
+        if status == Status::SERVICE_UNAVAILABLE { problem.retry() } else { problem }
     }
 }
 
@@ -265,6 +273,7 @@ mod tests {
             SwapError::Busy,
             SwapError::NothingToRollBack,
             SwapError::Refused(text()),
+            SwapError::NotNow(text()),
             SwapError::Stopping,
         ];
         let others = [

@@ -39,10 +39,10 @@ impl Collector for Generations {
 
         let mut loaded = active.setup.registry().ready();
         // One that was chosen by its path is not in the registry.
-        for generation in [Some(active), self.0.previous()].into_iter().flatten() {
-            if loaded.iter().all(|plugin| plugin.name() != generation.plugin.name()) {
-                loaded.push(generation.plugin.clone());
-            }
+        // And where the registry has a newer build, this is the one that serves.
+        for generation in [self.0.previous(), Some(active)].into_iter().flatten() {
+            loaded.retain(|plugin| plugin.name() != generation.plugin.name());
+            loaded.push(generation.plugin.clone());
         }
         let mut instances =
             family(&mut encoder, "plugin_instances", "Instances that exist", MetricType::Gauge)?;

@@ -38,7 +38,7 @@ pub enum Step {
     /// Let go of what was prepared, and let calls go on as before.
     Abandon,
     /// Serve with what was prepared, from now on, and say when the calls of the plugin before have
-    /// ended. Those that take longer than this are cut off.
+    /// ended, or go on for longer than this.
     Publish(Duration),
 }
 
@@ -83,20 +83,17 @@ impl Threads {
         let mut pending = Vec::new();
         for orders in &self.orders {
             let (done, outcome) = oneshot::channel();
-            let order = Order { step: step.clone(), done };
-            orders.send(order).map_err(|_| stopping())?;
+            // A thread that has ended drops the order, which is told below; the others still need it.
+            let _ = orders.send(Order { step: step.clone(), done });
             pending.push(outcome);
         }
         let mut outcome = Ok(());
         for done in pending {
-            outcome = outcome.and(done.await.unwrap_or_else(|_| Err(stopping())));
+            let done = done.await.unwrap_or_else(|_| Err("the host is stopping".into()));
+            outcome = outcome.and(done);
         }
         outcome
     }
-}
-
-fn stopping() -> String {
-    "the host is stopping".into()
 }
 
 /// The active plugin, as one thread calls it. It belongs to a
@@ -104,6 +101,8 @@ fn stopping() -> String {
 pub struct Dispatcher {
     pool: RefCell<Rc<Pool>>,
     prepared: RefCell<Option<Rc<Pool>>>,
+    /// Pools of earlier plugins whose calls may not have ended yet.
+    retired: RefCell<Vec<Rc<Pool>>>,
     gate: Gate,
     /// The task that does the steps, which ends with the dispatcher.
     obeys: RefCell<Option<AbortHandle>>,
@@ -122,6 +121,7 @@ impl Dispatcher {
         let this = Rc::new(Self {
             pool: RefCell::new(Pool::new(seat.plugin)),
             prepared: RefCell::default(),
+            retired: RefCell::default(),
             gate: Gate {
                 closed: Cell::new(false),
                 opened: Notify::new(),
@@ -177,33 +177,62 @@ impl Dispatcher {
         timeout(gate.wait_max, opened).await.map_err(|_| CallError::HeldBackTooLong)
     }
 
-    /// Begins a step; the future that is returned ends with it.
-    async fn obey(self: Rc<Self>, step: Step) -> Result<(), String> {
+    /// Whether calls are held back.
+    pub fn holds_back(&self) -> bool {
+        self.gate.closed.get()
+    }
+
+    /// Does what a step does at once; the future that is returned ends with the rest of it.
+    fn begin(self: &Rc<Self>, step: Step) -> impl Future<Output = Result<(), String>> + 'static {
+        let this = self.clone();
         match step {
-            Step::Prepare(plugin) => {
-                let pool = Pool::after(plugin, &self.pool());
-                pool.warm_up().await.map_err(|error| error.to_string())?;
-                self.prepared.replace(Some(pool));
-            }
-            Step::Close => {
-                self.gate.closed.set(true);
-                self.pool().drained().await;
-            }
+            Step::Close => self.gate.closed.set(true),
             Step::Abandon => {
                 self.prepared.take();
                 self.gate.open();
             }
-            Step::Publish(drain_max) => {
-                let prepared = self.prepared.take().ok_or("nothing was prepared")?;
-                let before = self.pool.replace(prepared);
+            Step::Publish(_) => {
+                if let Some(prepared) = self.prepared.take() {
+                    let before = self.pool.replace(prepared);
+                    self.retired.borrow_mut().push(before);
+                }
                 self.gate.open();
-                if timeout(drain_max, before.drained()).await.is_err() {
-                    before.cut_off();
-                    before.drained().await;
+            }
+            Step::Prepare(_) => {}
+        }
+        async move {
+            match step {
+                Step::Prepare(plugin) => {
+                    let pool = Pool::after(plugin, &this.pool());
+                    pool.warm_up().await.map_err(|error| error.to_string())?;
+                    this.prepared.replace(Some(pool));
+                }
+                Step::Close => {
+                    this.retired_drained().await;
+                    this.pool().drained().await;
+                }
+                Step::Abandon => {}
+                Step::Publish(drain_max) => {
+                    if timeout(drain_max, this.retired_drained()).await.is_err() {
+                        let plugin = this.pool().plugin().name().to_owned();
+                        tracing::warn!(
+                            plugin,
+                            "calls of the plugin before go on for longer than --swap-drain-max"
+                        );
+                    }
                 }
             }
+            Ok(())
         }
-        Ok(())
+    }
+
+    /// Waits for the calls of all earlier plugins, and lets go of what these were lent.
+    async fn retired_drained(&self) {
+        loop {
+            let Some(pool) = self.retired.borrow().first().cloned() else { return };
+            pool.drained().await;
+            self.retired.borrow_mut().retain(|retired| !Rc::ptr_eq(retired, &pool));
+        }
     }
 }
 
@@ -222,16 +251,22 @@ impl Drop for Dispatcher {
     }
 }
 
-/// Does the steps that come, each in a task of its own: while one waits for calls to end, the swap may
-/// give up and send the next.
+/// Does the steps that come, one after the other. What a step waits for is given up when the next one comes: a swap
+/// sends that only when it has got its answer, or does not want it any more.
 async fn obey(dispatcher: Weak<Dispatcher>, mut orders: mpsc::UnboundedReceiver<Order>) {
+    let mut waiting: Option<AbortHandle> = None;
     while let Some(Order { step, done }) = orders.recv().await {
         let Some(dispatcher) = dispatcher.upgrade() else {
             return;
         };
-        task::spawn_local(async move {
-            // Nobody waits any more when the swap was given up.
-            let _ = done.send(dispatcher.obey(step).await);
+        if let Some(waiting) = waiting.take() {
+            waiting.abort();
+        }
+        let rest = dispatcher.begin(step);
+        let rest = task::spawn_local(async move {
+            // Nobody listens any more when the swap was given up.
+            let _ = done.send(rest.await);
         });
+        waiting = Some(rest.abort_handle());
     }
 }

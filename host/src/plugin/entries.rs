@@ -27,13 +27,7 @@ impl Pool {
         cursor: Option<String>,
         entries_max: u32,
     ) -> Result<Page, CallError> {
-        let page =
-            self.with_instance(async move |instance| instance.list(cursor, entries_max).await);
-        let page = page.await?;
-        if page.entries.len() > entries_max as usize {
-            return Err(misbehaved("it listed more counters than it was asked for"));
-        }
-        Ok(page)
+        self.with_instance(async move |instance| instance.list(cursor, entries_max).await).await
     }
 
     /// Sets counters; see `put` in `entries.wit`.
@@ -59,7 +53,15 @@ impl Instance {
     async fn list(&mut self, cursor: Option<String>, entries_max: u32) -> Result<Page, CallError> {
         let [list, _] = self.entries()?;
         let answer: Result<Page, Error> = self.invoke(list, (cursor, entries_max)).await?;
-        answer.map_err(refused)
+        let page = answer.map_err(refused)?;
+        if page.entries.len() > entries_max as usize {
+            tracing::warn!(
+                plugin = self.plugin().name(),
+                "the plugin listed more counters than it was asked for"
+            );
+            return Err(CallError::Trapped(TrapReason::Other));
+        }
+        Ok(page)
     }
 
     async fn put(&mut self, entries: Vec<Entry>) -> Result<(), CallError> {
@@ -86,9 +88,4 @@ fn refused(error: Error) -> CallError {
         Error::InvalidKey(why) => Refusal::InvalidKey(why),
         Error::Other(why) => Refusal::Other(why),
     })
-}
-
-fn misbehaved(what: &str) -> CallError {
-    tracing::warn!("the plugin misbehaved: {what}");
-    CallError::Trapped(TrapReason::Other)
 }

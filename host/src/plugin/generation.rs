@@ -16,6 +16,8 @@ pub struct Generation {
     pub since: SystemTime,
     /// What asked for it.
     pub trigger: Trigger,
+    /// Whether the counts of the generation before were carried to it.
+    pub carried: bool,
 }
 
 /// What asks for a swap.

@@ -32,17 +32,27 @@ pub struct Lender {
     region_locks: Arc<LockScope>,
     file_locks: Option<Arc<LockScope>>,
     database: Arc<Database>,
+    threads: usize,
 }
 
 impl Lender {
     /// A lender for these settings, whose plugins are called on `threads` threads;
-    /// `region_name` is used where they name no region.
+    /// `region_name` is used where they name no region. If `before` lends the same database, its connections
+    /// are lent.
     pub fn new(
         settings: &PluginSettings,
         limits: &PluginLimits,
         region_name: String,
         threads: usize,
+        before: Option<&Self>,
     ) -> Self {
+        let same_database = before.filter(|before| {
+            before.settings.database == settings.database && before.threads == threads
+        });
+        let database = same_database.map_or_else(
+            || Arc::new(Database::new(&settings.database, threads)),
+            |before| before.database.clone(),
+        );
         let region_name = settings.shared_memory_name.clone().unwrap_or(region_name);
         let region = Arc::new(LazyRegion::new(
             settings.shared_memory_dir.join(&region_name),
@@ -59,7 +69,8 @@ impl Lender {
             region,
             region_locks,
             file_locks,
-            database: Arc::new(Database::new(&settings.database, threads)),
+            database,
+            threads,
         }
     }
 

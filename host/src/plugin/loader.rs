@@ -143,6 +143,11 @@ impl Loader {
         Self { engine, lender, limits, cache }
     }
 
+    /// What plugins are lent by.
+    pub fn lender(&self) -> &Lender {
+        &self.lender
+    }
+
     /// Loads `known`. This compiles, so it belongs on a thread that serves nobody.
     ///
     /// # Errors

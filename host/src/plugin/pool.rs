@@ -7,7 +7,7 @@ use std::{
 };
 
 use tokio::{
-    sync::{Notify, OwnedSemaphorePermit, Semaphore, watch},
+    sync::{Notify, OwnedSemaphorePermit, Semaphore},
     task,
     time::timeout,
 };
@@ -36,8 +36,6 @@ pub struct Pool {
     queued: Cell<u32>,
     /// Calls that were begun, or wait for a slot, and have not ended; those that never wait aside.
     under_way: Rc<UnderWay>,
-    /// Becomes true when calls that have not ended are given up.
-    cut_off: watch::Sender<bool>,
 }
 
 #[derive(Default)]
@@ -68,7 +66,6 @@ impl Pool {
             slots,
             queued: Cell::new(0),
             under_way: Rc::default(),
-            cut_off: watch::Sender::new(false),
         })
     }
 
@@ -88,11 +85,6 @@ impl Pool {
         while self.under_way.calls.get() > 0 {
             self.under_way.ended.notified().await;
         }
-    }
-
-    /// Gives up the calls that are under way; whether they counted is unknown.
-    pub fn cut_off(&self) {
-        self.cut_off.send_replace(true);
     }
 
     /// The plugin that is called.
@@ -117,17 +109,17 @@ impl Pool {
         let call_time = self.plugin.limits.call_time();
         let call = task::spawn_local(async move {
             let _under_way = under_way;
-            let mut cut_off = this.cut_off.subscribe();
-            let run = timeout(call_time * UNHEARD_CALL_TIME_FACTOR, this.run(slot, operation, key));
-            let outcome = tokio::select! {
-                biased;
-                outcome = run => outcome.ok(),
-                _ = cut_off.wait_for(|cut_off| *cut_off) => None,
-            };
-            outcome.unwrap_or_else(|| {
-                tracing::warn!(plugin = this.plugin.name(), "a call that did not end was cut off");
-                Err(CallError::TimedOut)
-            })
+            let run = this.run(slot, operation, key);
+            match timeout(call_time * UNHEARD_CALL_TIME_FACTOR, run).await {
+                Ok(outcome) => outcome,
+                Err(_) => {
+                    tracing::warn!(
+                        plugin = this.plugin.name(),
+                        "a call that did not end was cut off"
+                    );
+                    Err(CallError::TimedOut)
+                }
+            }
         });
         match timeout(call_time, call).await {
             Ok(Ok(outcome)) => outcome,
@@ -136,8 +128,7 @@ impl Pool {
         }
     }
 
-    /// Has an instance do something that takes a while, but no longer than a call may, and not when calls are
-    /// cut off.
+    /// Has an instance do something that takes a while, but no longer than a call may.
     ///
     /// # Errors
     ///
@@ -148,17 +139,13 @@ impl Pool {
     ) -> Result<T, CallError> {
         let _under_way = self.begin();
         let _slot = self.slot().await?;
-        let mut instance = self.instance().await?;
-        let mut cut_off = self.cut_off.subscribe();
-        let answer = tokio::select! {
-            biased;
-            answer = timeout(self.plugin.limits.call_time(), work(&mut instance)) => {
-                answer.unwrap_or(Err(CallError::TimedOut))
-            }
-            _ = cut_off.wait_for(|cut_off| *cut_off) => Err(CallError::TimedOut),
+        let done = async {
+            let mut instance = self.instance().await?;
+            let answer = work(&mut instance).await;
+            self.put_back(instance, &answer);
+            answer
         };
-        self.put_back(instance, &answer);
-        answer
+        timeout(self.plugin.limits.call_time(), done).await.unwrap_or(Err(CallError::TimedOut))
     }
 
     /// Such calls never overlap on one thread, so one instance serves them all.

@@ -27,6 +27,11 @@ impl Registry {
         self.lock().get(name).cloned()
     }
 
+    /// Forgets the plugins that are not in `known`.
+    pub fn retain(&self, known: impl Fn(&str) -> bool) {
+        self.lock().retain(|name, _| known(name));
+    }
+
     /// The plugins that are ready.
     pub fn ready(&self) -> Vec<Arc<Plugin>> {
         self.lock().values().filter_map(|loaded| loaded.as_ref().ok().cloned()).collect()

@@ -34,16 +34,18 @@ pub struct Setup {
 }
 
 impl Setup {
-    /// A setup without a plugin loaded. All setups of a process share one `engine`; the other arguments
-    /// are as for [`loader`].
+    /// A setup without a plugin loaded. All setups of a process share one `engine`, and this one what
+    /// `before` has that is the same for both; the other arguments are as for [`loader`].
     pub fn new(
         engine: &Engine,
         settings: &PluginSettings,
         limits: &PluginLimits,
         region_name: String,
         threads: usize,
+        before: Option<&Self>,
     ) -> Self {
-        let lender = Lender::new(settings, limits, region_name, threads);
+        let before = before.map(|before| before.loader.lender());
+        let lender = Lender::new(settings, limits, region_name, threads, before);
         Self {
             settings: settings.clone(),
             limits: limits.clone(),
@@ -93,9 +95,7 @@ impl Setup {
     ///
     /// A sentence that says why the plugin can't be used, and what to do.
     pub fn load(&self, known: &KnownPlugin) -> anyhow::Result<Arc<Plugin>> {
-        if let Some(Ok(plugin)) = self.registry.get(&known.name)
-            && self.is_unchanged(known, &plugin)
-        {
+        if let Some(plugin) = self.ready(known) {
             return Ok(plugin);
         }
         let loaded = self.loader.load(known);
@@ -108,7 +108,18 @@ impl Setup {
             let entry = loaded.as_ref().map(Arc::clone).map_err(|error| format!("{error:#}"));
             self.registry.insert(known.name.clone(), entry);
         }
+        if let Ok(catalog) = self.catalog() {
+            // Files that are gone are no longer known.
+            let is_known = |name: &str| catalog.plugins().iter().any(|known| known.name == name);
+            self.registry.retain(is_known);
+        }
         loaded
+    }
+
+    /// `known`, if it was loaded before and its file has not changed since. This reads the file.
+    pub fn ready(&self, known: &KnownPlugin) -> Option<Arc<Plugin>> {
+        let plugin = self.registry.get(&known.name)?.ok()?;
+        self.is_unchanged(known, &plugin).then_some(plugin)
     }
 
     /// Whether it is bundled or in the plugin directory. Any number of others could be chosen by their paths.
@@ -187,7 +198,7 @@ pub fn loader(
     region_name: String,
     threads: usize,
 ) -> anyhow::Result<Loader> {
-    Ok(Setup::new(&engine::new()?, settings, limits, region_name, threads).loader)
+    Ok(Setup::new(&engine::new()?, settings, limits, region_name, threads, None).loader)
 }
 
 /// The compile cache; none when it is off or can't be used, which costs time and nothing else.

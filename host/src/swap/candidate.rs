@@ -32,14 +32,17 @@ pub struct Candidate {
     pub setup: Arc<Setup>,
 }
 
+/// Who may have a plugin compiled: one at a time, swaps and uploads together, so that a plugin that takes long
+/// keeps no more than one core busy.
+pub type Compilers = Arc<Semaphore>;
+
 /// Finds candidates.
 pub struct Candidates {
     engine: Engine,
     region_name: String,
     threads: usize,
     compile_time_max: Duration,
-    /// One compiler at a time: a plugin that takes long keeps no more than one core busy.
-    compilers: Arc<Semaphore>,
+    compilers: Compilers,
 }
 
 impl Candidates {
@@ -49,8 +52,8 @@ impl Candidates {
         region_name: String,
         threads: usize,
         compile_time_max: Duration,
+        compilers: Compilers,
     ) -> Self {
-        let compilers = Arc::new(Semaphore::new(1));
         Self { engine, region_name, threads, compile_time_max, compilers }
     }
 
@@ -86,9 +89,15 @@ impl Candidates {
             active.setup.clone()
         } else {
             let (name, threads) = (self.region_name.clone(), self.threads);
-            Arc::new(Setup::new(&self.engine, settings, limits, name, threads))
+            let before = Some(&*active.setup);
+            Arc::new(Setup::new(&self.engine, settings, limits, name, threads, before))
         };
-        let candidate = self.load(setup.clone(), setup.chosen().map_err(unknown)?).await?;
+        let chosen = setup.chosen().map_err(unknown)?;
+        if same && *active.plugin.source() != chosen.source {
+            // Somebody has swapped to another plugin since, and no setting says otherwise now.
+            return Ok(None);
+        }
+        let candidate = self.load(setup.clone(), chosen).await?;
         if same && is_active(active, &candidate.plugin) {
             return Ok(None);
         }
@@ -117,10 +126,12 @@ impl Candidates {
     }
 
     async fn load(&self, setup: Arc<Setup>, known: KnownPlugin) -> Result<Candidate, SwapError> {
-        let compiler: OwnedSemaphorePermit =
-            self.compilers.clone().try_acquire_owned().map_err(|_| {
-                SwapError::Refused("the compiler is still busy with an earlier plugin".into())
-            })?;
+        let (looked_up, wanted) = (setup.clone(), known.clone());
+        let ready = task::spawn_blocking(move || looked_up.ready(&wanted)).await;
+        if let Some(plugin) = ready.unwrap_or_default() {
+            return Ok(Candidate { plugin, setup });
+        }
+        let compiler = compiler(&self.compilers)?;
         let name = known.name.clone();
         let loading = task::spawn_blocking(move || {
             let _compiler = compiler;
@@ -138,6 +149,15 @@ impl Candidates {
             ))),
         }
     }
+}
+
+/// The right to have a plugin compiled.
+pub fn compiler(compilers: &Compilers) -> Result<OwnedSemaphorePermit, SwapError> {
+    compilers.clone().try_acquire_owned().map_err(|_| {
+        SwapError::NotNow(
+            "the compiler is still busy with an earlier plugin: try again later".into(),
+        )
+    })
 }
 
 fn catalog(setup: &Setup) -> Result<Catalog, SwapError> {

@@ -3,8 +3,19 @@
 //! At each moment the counts are right in one of the two storages, and the journal says in which: in
 //! the old one until all were copied and compared, then in the new one. Afterwards the old one is
 //! emptied, so that nobody finds there what has moved on.
+//!
+//! Nothing is overwritten that is not known: the new storage must be empty, or its counts given up by
+//! whoever asks, and what is taken back or emptied is only what still is as it was copied.
 
-use std::{rc::Rc, sync::Arc};
+use std::{
+    cell::RefCell,
+    collections::HashMap,
+    rc::Rc,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use tokio::time::timeout;
 
 use super::{
     journal::{Journal, State},
@@ -15,26 +26,52 @@ use crate::{
     plugin::{SCRATCH_KEY, entries::ENTRIES_PER_PAGE_MAX, pool::Pool, storage::Storage},
 };
 
-/// Pages that a listing may have: with a thousand entries each, far more than any storage of ours
-/// holds. A plugin whose pages never end is refused.
-const PAGES_MAX: u32 = 100_000;
+/// Counters that can be carried at a time; they are remembered until the carry is done.
+const COUNTERS_MAX: usize = 1_000_000;
 
 /// Counters that are written at a time. A disk flushes each, so this takes a tenth of a second.
 const ENTRIES_PER_PUT_MAX: usize = 100;
+
+/// How long looking through the new storage may take before a carry, and emptying the old one after it.
+const TIDY_TIME_MAX: Duration = Duration::from_secs(60);
 
 /// A carry that may be made.
 pub struct Carry {
     from: Rc<Pool>,
     to: Rc<Pool>,
     journal: Arc<Journal>,
+    copied: RefCell<HashMap<String, i64>>,
+}
+
+/// By when something must be done, and what to say if it is not.
+pub struct Deadline {
+    at: Instant,
+    missed: String,
+}
+
+impl Deadline {
+    /// In `time` from now.
+    pub fn after(time: Duration, missed: String) -> Self {
+        Self { at: Instant::now() + time, missed }
+    }
+
+    fn check(&self) -> Result<(), String> {
+        if Instant::now() < self.at { Ok(()) } else { Err(self.missed.clone()) }
+    }
+
+    fn left(&self) -> Duration {
+        self.at.saturating_duration_since(Instant::now())
+    }
 }
 
 impl Carry {
-    /// Checks that the counts in `from` can be moved to `to`, which must hold none.
+    /// Checks that the counts in `from` can be moved to `to`, which must hold none, or only counts that
+    /// may be overwritten.
     pub async fn prepare(
         from: Rc<Pool>,
         to: Rc<Pool>,
         journal: Arc<Journal>,
+        overwrite: bool,
     ) -> Result<Self, SwapError> {
         for pool in [&from, &to] {
             if !pool.plugin().exports().lists() {
@@ -44,7 +81,7 @@ impl Carry {
                 )));
             }
         }
-        let this = Self { from, to, journal };
+        let this = Self { from, to, journal, copied: RefCell::default() };
         if this.source() == this.target() {
             let place = this.source();
             return Err(SwapError::BadRequest(format!(
@@ -52,7 +89,8 @@ impl Carry {
             )));
         }
         this.journal.check_writable().map_err(SwapError::Refused)?;
-        this.empty_target().await.map_err(SwapError::Refused)?;
+        let emptied = if overwrite { this.empty_target().await } else { this.check_target().await };
+        emptied.map_err(SwapError::Refused)?;
         Ok(this)
     }
 
@@ -64,37 +102,43 @@ impl Carry {
         &self.to.plugin().protocol().storage
     }
 
-    /// Counts in the target would be overwritten, so there must be none but what an earlier carry left.
-    async fn empty_target(&self) -> Result<(), String> {
-        if self.journal.is_left_over(self.target()) {
-            return clear(&self.to).await;
-        }
-        let mut found = None;
-        each_page(&self.to, async |entries| {
-            found = found.take().or_else(|| entries.first().cloned());
-            Ok(())
+    async fn check_target(&self) -> Result<(), String> {
+        let interrupted = self.journal.last().map_err(|error| error.to_string())?;
+        let why = match interrupted {
+            Some(record) if record.state == State::Copying && record.to == self.target().0 => {
+                ", perhaps from a carry that was interrupted"
+            }
+            _ => "",
+        };
+        each_page(&self.to, &self.tidying("be looked through"), async |entries| {
+            match entries.first() {
+                None => Ok(()),
+                Some(Entry { key, value }) => Err(format!(
+                    "{} holds counts already ({key} is {value}){why}: reset them, or give them up \
+                     with \"overwrite\" (tally swap --overwrite)",
+                    self.target()
+                )),
+            }
         })
-        .await?;
-        match found {
-            None => Ok(()),
-            Some(Entry { key, value }) => Err(format!(
-                "{} holds counts already ({key} is {value}), which a carry would overwrite: reset them first",
-                self.target()
-            )),
-        }
+        .await
+    }
+
+    async fn empty_target(&self) -> Result<(), String> {
+        let deadline = self.tidying("be emptied");
+        each_page(&self.to, &deadline, async |entries| reset(&self.to, entries, &deadline).await)
+            .await
     }
 
     /// Copies all counts and compares the totals. No call may be under way on either plugin.
     ///
-    /// `in_time` is asked between two writes, so that none is cut off whose bytes may still be on their way
-    /// when the copies are taken back.
-    pub async fn copy(&self, in_time: impl Fn() -> Result<(), String>) -> Result<Carried, String> {
+    /// The deadline is looked at between two writes, and none is cut off by it: its bytes might still be
+    /// on their way when the copies are taken back.
+    pub async fn copy(&self, deadline: &Deadline) -> Result<Carried, String> {
         self.journal.record(self.source(), self.target(), State::Copying)?;
-        let mut copied = Carried::default();
-        each_page(&self.from, async |entries| {
+        each_page(&self.from, deadline, async |entries| {
             for some in entries.chunks(ENTRIES_PER_PUT_MAX) {
-                in_time()?;
-                copied.add(some);
+                deadline.check()?;
+                self.remember(some)?;
                 self.to.put(some.to_vec()).await.map_err(|error| {
                     format!("the counts can't be written to {}: {error}", self.target())
                 })?;
@@ -102,11 +146,16 @@ impl Carry {
             Ok(())
         })
         .await?;
-        in_time()?;
-        let arrived = total(&self.to).await?;
+        let copied = Carried::of(self.copied.borrow().values());
+        let mut arrived = Carried::default();
+        each_page(&self.to, deadline, async |entries| {
+            arrived.add(Carried::of(entries.iter().map(|entry| &entry.value)));
+            Ok(())
+        })
+        .await?;
         if arrived != copied {
             return Err(format!(
-                "{} counters with a total of {} were to be carried, but {} with a total of {} arrived in {}",
+                "{} counters with a total of {} were to be carried, but {} with a total of {} are in {}",
                 copied.keys,
                 copied.total,
                 arrived.keys,
@@ -114,92 +163,123 @@ impl Carry {
                 self.target()
             ));
         }
+        deadline.check()?;
         self.journal.record(self.source(), self.target(), State::Moved)?;
         Ok(copied)
     }
 
+    fn remember(&self, entries: &[Entry]) -> Result<(), String> {
+        let mut copied = self.copied.borrow_mut();
+        copied.extend(entries.iter().map(|entry| (entry.key.clone(), entry.value)));
+        if COUNTERS_MAX < copied.len() {
+            return Err(format!("{} holds more than {COUNTERS_MAX} counters", self.source()));
+        }
+        Ok(())
+    }
+
     /// Takes back what was copied before the carry was given up.
     pub async fn undo(self) {
-        if !self.journal.is_left_over(self.target()) {
+        if self.copied.borrow().is_empty() {
             return;
         }
-        let undone = match clear(&self.to).await {
+        let undone = match self.take_copies_from(&self.to).await {
             Ok(()) => self.journal.forget(),
             Err(why) => Err(why),
         };
         if let Err(why) = undone {
-            tracing::warn!(
-                "a part of the counts stays in {}, where nothing counts: {why}",
-                self.target()
-            );
+            tracing::warn!("a part of the counts stays in {}: {why}", self.target());
         }
     }
 
     /// Empties the old storage once the new one serves.
     pub async fn finish(self) {
-        let cleared = match clear(&self.from).await {
+        let cleared = match self.take_copies_from(&self.from).await {
             Ok(()) => self.journal.record(self.source(), self.target(), State::Cleared),
             Err(why) => Err(why),
         };
         if let Err(why) = cleared {
             tracing::warn!(
-                "the counts have moved, but copies of them stay in {}: {why}",
+                "the counts have moved, but a part of them stays in {}: {why}",
                 self.source()
             );
         }
     }
-}
 
-impl Carried {
-    fn add(&mut self, entries: &[Entry]) {
-        self.keys += entries.len() as u64;
-        self.total += entries.iter().map(|entry| i128::from(entry.value)).sum::<i128>();
+    /// Resets the counters that are as they were copied. Others have been counted on since, by somebody
+    /// who shares the storage.
+    async fn take_copies_from(&self, pool: &Rc<Pool>) -> Result<(), String> {
+        let deadline = self.tidying("be emptied");
+        let mut changed = None;
+        each_page(pool, &deadline, async |entries| {
+            let (copies, others): (Vec<_>, Vec<_>) =
+                entries.into_iter().partition(|entry| self.is_copy(entry));
+            changed = changed.take().or_else(|| others.into_iter().next());
+            reset(pool, copies, &deadline).await
+        })
+        .await?;
+        match changed {
+            None => Ok(()),
+            Some(Entry { key, value }) => Err(format!(
+                "somebody else counts there ({key} is {value}), and those counters are left alone"
+            )),
+        }
+    }
+
+    fn is_copy(&self, entry: &Entry) -> bool {
+        self.copied.borrow().get(&entry.key) == Some(&entry.value)
+    }
+
+    fn tidying(&self, what: &str) -> Deadline {
+        let missed = format!("it could not {what} within {TIDY_TIME_MAX:?}");
+        Deadline::after(TIDY_TIME_MAX, missed)
     }
 }
 
-async fn total(pool: &Rc<Pool>) -> Result<Carried, String> {
-    let mut total = Carried::default();
-    each_page(pool, async |entries| {
-        total.add(&entries);
-        Ok(())
-    })
-    .await?;
-    Ok(total)
+impl Carried {
+    fn of<'a>(values: impl Iterator<Item = &'a i64>) -> Self {
+        let mut all = Self::default();
+        values.for_each(|value| all.add(Self { keys: 1, total: (*value).into() }));
+        all
+    }
+
+    fn add(&mut self, more: Self) {
+        self.keys += more.keys;
+        self.total += more.total;
+    }
 }
 
-async fn clear(pool: &Rc<Pool>) -> Result<(), String> {
-    each_page(pool, async |mut entries| {
-        entries.iter_mut().for_each(|entry| entry.value = 0);
-        let place = &pool.plugin().protocol().storage;
-        for some in entries.chunks(ENTRIES_PER_PUT_MAX) {
-            let put = pool.put(some.to_vec()).await;
-            put.map_err(|error| format!("{place} can't be emptied: {error}"))?;
-        }
-        Ok(())
-    })
-    .await
+async fn reset(
+    pool: &Rc<Pool>,
+    mut entries: Vec<Entry>,
+    deadline: &Deadline,
+) -> Result<(), String> {
+    entries.iter_mut().for_each(|entry| entry.value = 0);
+    for some in entries.chunks(ENTRIES_PER_PUT_MAX) {
+        deadline.check()?;
+        pool.put(some.to_vec()).await.map_err(|error| error.to_string())?;
+    }
+    Ok(())
 }
 
 /// Lists all counters other than 0, page by page.
 async fn each_page(
     pool: &Rc<Pool>,
+    deadline: &Deadline,
     mut act: impl AsyncFnMut(Vec<Entry>) -> Result<(), String>,
 ) -> Result<(), String> {
     let mut cursor = None;
-    for _ in 0..PAGES_MAX {
-        let page = pool.list(cursor, ENTRIES_PER_PAGE_MAX).await.map_err(|error| {
-            format!("the counters in {} can't be listed: {error}", pool.plugin().protocol().storage)
+    loop {
+        let page = timeout(deadline.left(), pool.list(cursor, ENTRIES_PER_PAGE_MAX)).await;
+        let page = page.map_err(|_| deadline.missed.clone())?.map_err(|error| {
+            format!("the counts in {} can't be listed: {error}", pool.plugin().protocol().storage)
         })?;
         let counts =
             page.entries.into_iter().filter(|entry| entry.value != 0 && entry.key != SCRATCH_KEY);
-        let counts: Vec<Entry> = counts.collect();
-        if !counts.is_empty() {
-            act(counts).await?;
-        }
+        act(counts.collect()).await?;
         cursor = page.next;
         if cursor.is_none() {
             return Ok(());
         }
+        deadline.check()?;
     }
-    Err(format!("{} lists more than {PAGES_MAX} pages of counters", pool.plugin().name()))
 }

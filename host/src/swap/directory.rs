@@ -9,12 +9,16 @@ use std::{
     fs,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
 use tokio::{task, time::sleep};
 
-use super::request::{Change, SwapHandle};
+use super::{
+    request::{Change, SwapError, SwapHandle},
+    status::Status,
+};
 use crate::plugin::{catalog, generation::Trigger};
 
 /// Time between two looks.
@@ -24,16 +28,31 @@ pub const INTERVAL: Duration = Duration::from_millis(500);
 /// The time of the last modification can be set back.
 type Glance = (u64, u64, i64, i64);
 
-/// Asks for a swap whenever a file in `directory` has changed, until nobody makes swaps any more.
-pub async fn watch(directory: PathBuf, swaps: SwapHandle) {
+/// Asks for a swap whenever a file in the plugin directory has changed, for ever. Which directory that is, is
+/// a setting of the generation that serves.
+pub async fn watch(status: Arc<Status>, swaps: SwapHandle) {
+    let mut watched = None;
     let mut known = Known::default();
-    known.changed(glance(directory.clone()).await, Known::ALL);
     loop {
-        sleep(INTERVAL).await;
-        for path in known.changed(glance(directory.clone()).await, Known::SETTLED) {
-            // How it went is in the log.
-            let _ = swaps.swap(Change::File(path), false, Trigger::Directory).await;
+        let directory = status.active().setup.settings().0.plugin_dir.clone();
+        if let Some(directory) = &directory {
+            let files = glance(directory.clone()).await;
+            if watched != Some(directory.clone()) {
+                // What is there at the beginning is loaded by others.
+                known = Known::default();
+                known.changed(files, Known::ALL);
+            } else {
+                for path in known.changed(files, Known::SETTLED) {
+                    let swap = swaps.swap_in_turn(Change::File(path.clone()), Trigger::Directory);
+                    // How it went is in the log.
+                    if let Err(SwapError::NotNow(_)) = swap.await {
+                        known.forget(&path);
+                    }
+                }
+            }
         }
+        watched = directory;
+        sleep(INTERVAL).await;
     }
 }
 
@@ -62,6 +81,11 @@ impl Known {
     const ALL: bool = true;
     /// Only files that look as they did at the last look.
     const SETTLED: bool = false;
+
+    /// Has a file reported again at the next look.
+    fn forget(&mut self, path: &Path) {
+        self.reported.remove(path);
+    }
 
     /// The files that look other than when they were reported last, or never were.
     fn changed(&mut self, now: HashMap<PathBuf, Glance>, all: bool) -> Vec<PathBuf> {

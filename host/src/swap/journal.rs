@@ -4,7 +4,6 @@ use std::{
     fs::{self, File},
     io::{self, Write},
     path::{Path, PathBuf},
-    sync::{Mutex, MutexGuard, PoisonError},
     time::{SystemTime, UNIX_EPOCH},
 };
 
@@ -36,8 +35,6 @@ pub struct Record {
     pub state: State,
     /// When it came there, in ms since 1970.
     pub at_unix_ms: u64,
-    /// Whether what was left in the other storage may be overwritten. It may not once it was served.
-    left_over: bool,
 }
 
 impl Record {
@@ -48,68 +45,58 @@ impl Record {
             State::Moved | State::Cleared => &self.to,
         }
     }
-
-    /// Where there may be copies.
-    fn copies_in(&self) -> &str {
-        match self.state {
-            State::Copying => &self.to,
-            State::Moved | State::Cleared => &self.from,
-        }
-    }
 }
 
-/// The file that holds the record of the last carry.
+/// The file that holds the record of the last carry. It is read whenever it is asked for: another host with
+/// the same region may have written it.
 pub struct Journal {
     path: Option<PathBuf>,
-    record: Mutex<Option<Record>>,
 }
 
 impl Journal {
     /// The journal `{name}.carry.json` in `directory`, which is made when it is first written. Without a
     /// directory nothing can be carried.
+    pub fn new(directory: Option<&Path>, name: &str) -> Self {
+        Self { path: directory.map(|directory| directory.join(format!("{name}.carry.json"))) }
+    }
+
+    /// The last carry.
     ///
     /// # Errors
     ///
-    /// When there is one that can't be read: what it says must not be lost.
-    pub fn open(directory: Option<&Path>, name: &str) -> anyhow::Result<Self> {
-        let path = directory.map(|directory| directory.join(format!("{name}.carry.json")));
-        let record = match path.as_deref().map(fs::read) {
-            None => None,
+    /// When the file can't be read: what it says must not be lost.
+    pub fn last(&self) -> anyhow::Result<Option<Record>> {
+        let Some(path) = &self.path else { return Ok(None) };
+        let content = match fs::read(path) {
             // What can't exist says nothing; it is told when something is to be carried.
-            Some(Err(error))
+            Err(error)
                 if matches!(
                     error.kind(),
                     io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
                 ) =>
             {
-                None
+                return Ok(None);
             }
-            Some(content) => Some(
-                content
-                    .map_err(|error| error.to_string())
-                    .and_then(|json| {
-                        serde_json::from_slice(&json).map_err(|error| error.to_string())
-                    })
-                    .map_err(|why| {
-                        let path = path.as_deref().unwrap_or(Path::new("")).display();
-                        anyhow::anyhow!(
-                            "can't read {path}, which says where counts were carried to: {why}; \
-                             repair it or move it away"
-                        )
-                    })?,
-            ),
+            content => content.map_err(|error| error.to_string()),
         };
-        Ok(Self { path, record: Mutex::new(record) })
-    }
-
-    /// The last carry.
-    pub fn last(&self) -> Option<Record> {
-        self.lock().clone()
+        let record = content
+            .and_then(|json| serde_json::from_slice(&json).map_err(|error| error.to_string()));
+        record.map(Some).map_err(|why| {
+            anyhow::anyhow!(
+                "can't read {}, which says where counts were carried to: {why}; \
+                 repair it or move it away",
+                path.display()
+            )
+        })
     }
 
     /// Says in the log where the counts are, at the start of a host that serves from `storage`.
-    pub fn tell(&self, storage: &Storage) {
-        let Some(record) = self.last() else { return };
+    ///
+    /// # Errors
+    ///
+    /// As for [`Self::last`].
+    pub fn tell(&self, storage: &Storage) -> anyhow::Result<()> {
+        let Some(record) = self.last()? else { return Ok(()) };
         let (from, to, counts_in) = (&record.from, &record.to, record.counts_in());
         match record.state {
             State::Copying => tracing::warn!(
@@ -125,27 +112,7 @@ impl Journal {
         if counts_in != storage.0 {
             tracing::warn!("this host serves from {storage}, and the counts are in {counts_in}");
         }
-    }
-
-    /// Whether the counts in `storage` are nothing but what a carry left there.
-    pub fn is_left_over(&self, storage: &Storage) -> bool {
-        self.lock()
-            .as_ref()
-            .is_some_and(|record| record.left_over && record.copies_in() == storage.0)
-    }
-
-    /// What lies in `storage` is no longer only left over, because it is counted on.
-    pub fn serves_from(&self, storage: &Storage) {
-        if !self.is_left_over(storage) {
-            return;
-        }
-        let mut record = self.lock();
-        if let Some(record) = &mut *record {
-            record.left_over = false;
-            if let Err(why) = self.write(record) {
-                tracing::warn!("{why}");
-            }
-        }
+        Ok(())
     }
 
     /// Whether a record could be written.
@@ -167,7 +134,7 @@ impl Journal {
     ///
     /// # Errors
     ///
-    /// When it can't be written; the record before is then still there.
+    /// When it can't be written for good. [`Self::last`] says what there is.
     pub fn record(&self, from: &Storage, to: &Storage, state: State) -> Result<(), String> {
         let at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let record = Record {
@@ -175,11 +142,8 @@ impl Journal {
             to: to.0.clone(),
             state,
             at_unix_ms: u64::try_from(at.as_millis()).unwrap_or(u64::MAX),
-            left_over: state != State::Cleared,
         };
-        self.write(&record)?;
-        *self.lock() = Some(record);
-        Ok(())
+        self.write(&record)
     }
 
     /// Forgets the last carry, which left nothing behind.
@@ -188,9 +152,7 @@ impl Journal {
     ///
     /// When the file can't be removed.
     pub fn forget(&self) -> Result<(), String> {
-        fs::remove_file(self.path()?).map_err(|error| self.cant_write(&error))?;
-        *self.lock() = None;
-        Ok(())
+        fs::remove_file(self.path()?).map_err(|error| self.cant_write(&error))
     }
 
     /// Replaces the file as a whole; when this returns, the record survives the loss of power.
@@ -219,10 +181,6 @@ impl Journal {
             "can't write {path}, which says where counts were carried to: {error}; set --state-dir"
         )
     }
-
-    fn lock(&self) -> MutexGuard<'_, Option<Record>> {
-        self.record.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 #[cfg(test)]
@@ -230,27 +188,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_journal_says_after_a_restart_where_the_counts_are_and_what_is_left_over() {
+    fn the_journal_says_after_a_restart_where_the_counts_are() {
         let dir = tempfile::tempdir().unwrap();
         let (memory, disk) = (Storage("memory".into()), Storage("disk".into()));
-        let open = || Journal::open(Some(dir.path()), "x").unwrap();
-        assert_eq!(open().last(), None);
-        for (state, counts_in, left_over) in [
-            (State::Copying, "memory", Some(&disk)),
-            (State::Moved, "disk", Some(&memory)),
-            (State::Cleared, "disk", None),
-        ] {
+        let open = || Journal::new(Some(dir.path()), "x");
+        assert_eq!(open().last().unwrap(), None);
+        for (state, counts_in) in
+            [(State::Copying, "memory"), (State::Moved, "disk"), (State::Cleared, "disk")]
+        {
             open().record(&memory, &disk, state).unwrap();
-            let journal = open();
-            assert_eq!(journal.last().unwrap().counts_in(), counts_in, "{state:?}");
-            for storage in [&memory, &disk] {
-                assert_eq!(journal.is_left_over(storage), left_over == Some(storage), "{state:?}");
-                journal.serves_from(storage);
-            }
-            assert!(left_over.is_none_or(|storage| !open().is_left_over(storage)), "{state:?}");
+            let record = open().last().unwrap().unwrap();
+            assert_eq!((record.state, record.counts_in()), (state, counts_in));
         }
         open().forget().unwrap();
-        assert_eq!(open().last(), None);
+        assert_eq!(open().last().unwrap(), None);
     }
 
     #[test]
@@ -261,7 +212,7 @@ mod tests {
             ["", "{", "{}", "[]", r#"{"from":"a","to":"b","state":"lost","at_unix_ms":1}"#]
         {
             fs::write(&path, damaged).unwrap();
-            let error = Journal::open(Some(dir.path()), "x").err().unwrap().to_string();
+            let error = Journal::new(Some(dir.path()), "x").last().unwrap_err().to_string();
             assert!(error.contains("x.carry.json") && error.contains("repair"), "{error}");
             assert_eq!(fs::read_to_string(&path).unwrap(), damaged);
         }
@@ -269,9 +220,9 @@ mod tests {
 
     #[test]
     fn without_a_place_for_the_journal_nothing_can_be_carried() {
-        let journal = Journal::open(None, "x").unwrap();
+        let journal = Journal::new(None, "x");
         assert!(journal.check_writable().unwrap_err().contains("--state-dir"));
-        let journal = Journal::open(Some(Path::new("/dev/null/x")), "x").unwrap();
+        let journal = Journal::new(Some(Path::new("/dev/null/x")), "x");
         assert!(journal.check_writable().unwrap_err().contains("/dev/null/x"));
     }
 }

@@ -30,9 +30,11 @@ use tokio::time::timeout;
 
 use self::{
     candidate::{Candidate, Candidates},
-    carry::Carry,
+    carry::{Carry, Deadline},
     journal::Journal,
-    request::{Carried, Change, Done, Request, Requests, SwapError, SwapHandle, Swapped},
+    request::{
+        Carried, CarryWish, Change, Done, Request, Requests, SwapError, SwapHandle, Swapped,
+    },
     settings::SwapSettings,
     status::{Attempt, Status},
 };
@@ -82,7 +84,12 @@ impl Swapper {
         }
     }
 
-    async fn make(&self, change: Change, carry: bool, trigger: Trigger) -> Result<Done, SwapError> {
+    async fn make(
+        &self,
+        change: Change,
+        carry: CarryWish,
+        trigger: Trigger,
+    ) -> Result<Done, SwapError> {
         let active = self.status.active();
         let wanted = change.to_string();
         let found = self.candidates.find(change, &self.status).await;
@@ -120,20 +127,22 @@ impl Swapper {
         &self,
         active: &Arc<Generation>,
         candidate: Candidate,
-        carry: bool,
+        carry: CarryWish,
         trigger: Trigger,
     ) -> Result<Swapped, SwapError> {
-        probe::probe(&candidate.plugin).await?;
         let old = self.dispatcher.pool();
-        let carry = match carry {
-            true => {
-                let new = Pool::new(candidate.plugin.clone());
-                Some(Carry::prepare(old.clone(), new, self.journal.clone()).await?)
-            }
-            false => None,
+        // With the connections of this thread, where they lead to the same place.
+        let new = Pool::after(candidate.plugin.clone(), &old);
+        probe::probe(&new).await?;
+        let carry = if carry.is_wanted(active) {
+            let journal = self.journal.clone();
+            Some(Carry::prepare(old.clone(), new, journal, carry.overwrite).await?)
+        } else {
+            None
         };
-        let fenced =
-            carry.is_some() || !active.plugin.protocol().may_overlap(candidate.plugin.protocol());
+        let (from, to) = (active.plugin.protocol(), candidate.plugin.protocol());
+        // The last work of a plugin is part of its counts, and must be done before others count.
+        let fenced = carry.is_some() || old.plugin().exports().ticks() || !from.may_overlap(to);
         let mut began = Instant::now();
         let mut outcome = self.make_ready(&candidate).await.map(|()| None);
         if outcome.is_ok() && fenced {
@@ -142,13 +151,13 @@ impl Swapper {
         }
         let carried = match outcome {
             Ok(carried) => carried,
-            Err(why) => {
+            Err(error) => {
                 // It fails only when the host is stopping.
                 let _ = self.threads.all(Step::Abandon).await;
                 if let Some(carry) = carry {
                     carry.undo().await;
                 }
-                return Err(SwapError::Refused(why));
+                return Err(error);
             }
         };
         let next = Generation {
@@ -157,30 +166,28 @@ impl Swapper {
             setup: candidate.setup,
             since: SystemTime::now(),
             trigger,
+            carried: carried.is_some(),
         };
         let (generation, plugin) = (next.number, next.plugin.name().to_owned());
-        self.journal.serves_from(&next.plugin.protocol().storage);
         self.status.published(Arc::new(next));
         let published = Instant::now();
-        let drained = self.threads.all(Step::Publish(self.settings.drain_max())).await;
-        let (paused, drained_after) = (began.elapsed(), published.elapsed());
-        drained.map_err(|_| SwapError::Stopping)?;
-        if !fenced {
-            tick(&old).await;
-        }
+        // A thread that has ended, because the host is stopping, serves nobody.
+        let _ = self.threads.all(Step::Publish(self.settings.drain_max())).await;
+        let (paused, drained) = (began.elapsed(), published.elapsed());
         if let Some(carry) = carry {
             carry.finish().await;
         }
         let paused = if fenced { paused } else { Duration::ZERO };
-        Ok(Swapped { generation, plugin, fenced, paused, drained: drained_after, carried })
+        Ok(Swapped { generation, plugin, fenced, paused, drained, carried })
     }
 
     /// Makes a pool and an instance on each thread.
-    async fn make_ready(&self, candidate: &Candidate) -> Result<(), String> {
+    async fn make_ready(&self, candidate: &Candidate) -> Result<(), SwapError> {
         let steps = self.threads.all(Step::Prepare(candidate.plugin.clone()));
-        timeout(PREPARE_TIME_MAX, steps).await.unwrap_or_else(|_| {
+        let outcome = timeout(PREPARE_TIME_MAX, steps).await.unwrap_or_else(|_| {
             Err(format!("an instance was not made within {PREPARE_TIME_MAX:?} on each thread"))
-        })
+        });
+        outcome.map_err(SwapError::Refused)
     }
 
     /// Closes the gate on all threads and carries the counts. The gate stays closed.
@@ -188,25 +195,23 @@ impl Swapper {
         &self,
         old: &Rc<Pool>,
         carry: Option<&Carry>,
-    ) -> Result<Option<Carried>, String> {
+    ) -> Result<Option<Carried>, SwapError> {
         let pause_max = self.settings.pause_max();
-        let deadline = Instant::now() + pause_max;
-        let too_long = || {
-            format!(
-                "calls would have been held back for longer than --swap-pause-max ({} ms), so nothing was changed",
-                pause_max.as_millis()
-            )
-        };
+        let too_long = format!(
+            "calls would have been held back for longer than --swap-pause-max ({} ms), so nothing was changed",
+            pause_max.as_millis()
+        );
+        let deadline = Deadline::after(pause_max, too_long.clone());
         let closed = async {
             self.threads.all(Step::Close).await?;
-            tick(old).await;
-            Ok(())
+            tick(old).await
         };
-        timeout(pause_max, closed).await.unwrap_or_else(|_| Err(too_long()))?;
+        let closed = timeout(pause_max, closed).await;
+        closed.map_err(|_| SwapError::NotNow(too_long))?.map_err(SwapError::Refused)?;
         match carry {
             Some(carry) => {
-                let in_time = || if Instant::now() < deadline { Ok(()) } else { Err(too_long()) };
-                carry.copy(in_time).await.map(Some)
+                let carried = carry.copy(&deadline).await.map_err(SwapError::Refused)?;
+                Ok(Some(carried))
             }
             None => Ok(None),
         }
@@ -214,12 +219,12 @@ impl Swapper {
 }
 
 /// The last work of a plugin before what it was lent goes.
-pub async fn tick(pool: &Rc<Pool>) {
-    if pool.plugin().exports().ticks()
-        && let Err(error) = pool.tick().await
-    {
-        tracing::warn!(plugin = pool.plugin().name(), "its work at an interval failed: {error}");
+pub async fn tick(pool: &Rc<Pool>) -> Result<(), String> {
+    if !pool.plugin().exports().ticks() {
+        return Ok(());
     }
+    let name = pool.plugin().name();
+    pool.tick().await.map_err(|error| format!("the work of {name} at an interval failed: {error}"))
 }
 
 /// By which swaps are asked for, and the other end.

@@ -1,11 +1,18 @@
 //! Calls a plugin before it is published.
 
-use std::{sync::Arc, time::Duration};
+use std::{rc::Rc, time::Duration};
 
 use tokio::time::timeout;
 
 use super::request::SwapError;
-use crate::plugin::{SCRATCH_KEY, call::Operation, loader::Plugin, pool::Pool};
+use crate::{
+    bindings::exports::tally::counter::counter::Error as Refusal,
+    plugin::{
+        SCRATCH_KEY,
+        call::{CallError, Operation},
+        pool::Pool,
+    },
+};
 
 /// How long the plugin may take for all calls on it.
 const PROBE_TIME_MAX: Duration = Duration::from_secs(5);
@@ -13,16 +20,20 @@ const PROBE_TIME_MAX: Duration = Duration::from_secs(5);
 /// Has a fresh instance increment, read and reset the scratch counter.
 ///
 /// The values are not compared: another host may be trying a plugin on the same storage.
-pub async fn probe(plugin: &Arc<Plugin>) -> Result<(), SwapError> {
+pub async fn probe(pool: &Rc<Pool>) -> Result<(), SwapError> {
+    let plugin = pool.plugin();
     plugin.check_grants().map_err(|error| SwapError::Refused(format!("{error:#}")))?;
-    let pool = Pool::new(plugin.clone());
     let calls = async {
         for (operation, name) in [
             (Operation::Increment(1), "increment"),
             (Operation::Get, "get"),
             (Operation::Reset, "reset"),
         ] {
-            pool.call(operation, SCRATCH_KEY).await.map_err(|error| format!("{name}: {error}"))?;
+            match pool.call(operation, SCRATCH_KEY).await {
+                // A storage for other keys has answered, too.
+                Ok(_) | Err(CallError::Refused(Refusal::InvalidKey(_))) => {}
+                Err(error) => return Err(format!("{name}: {error}")),
+            }
         }
         Ok(())
     };

@@ -6,7 +6,10 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::{
     config::{Config, PluginSettings},
-    plugin::{generation::Trigger, limits::PluginLimits},
+    plugin::{
+        generation::{Generation, Trigger},
+        limits::PluginLimits,
+    },
 };
 
 /// Swaps that wait for the one under way.
@@ -44,10 +47,29 @@ impl fmt::Display for Change {
     }
 }
 
+/// Whether the counts go along.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct CarryWish {
+    /// What was said; if nothing was, a rollback takes back what a carry has brought, and no other swap
+    /// takes anything.
+    pub wanted: Option<bool>,
+    /// Whether counts that are in the new storage already are given up.
+    pub overwrite: bool,
+    /// Whether it is a rollback.
+    pub back: bool,
+}
+
+impl CarryWish {
+    /// Whether to carry, when `active` serves.
+    pub fn is_wanted(self, active: &Generation) -> bool {
+        self.wanted.unwrap_or(self.back && active.carried)
+    }
+}
+
 /// One request for a swap.
 pub struct Request {
     pub(super) change: Change,
-    pub(super) carry: bool,
+    pub(super) carry: CarryWish,
     pub(super) trigger: Trigger,
     pub(super) reply: oneshot::Sender<Result<Done, SwapError>>,
 }
@@ -100,6 +122,8 @@ pub enum SwapError {
     NothingToRollBack,
     /// The plugin, or the storage, does not allow it.
     Refused(String),
+    /// Something else is in the way at the moment.
+    NotNow(String),
     /// The host is stopping.
     Stopping,
 }
@@ -107,9 +131,10 @@ pub enum SwapError {
 impl fmt::Display for SwapError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::BadRequest(why) | Self::UnknownPlugin(why) | Self::Refused(why) => {
-                f.write_str(why)
-            }
+            Self::BadRequest(why)
+            | Self::UnknownPlugin(why)
+            | Self::Refused(why)
+            | Self::NotNow(why) => f.write_str(why),
             Self::Busy => f.write_str("other swaps are under way: try again when they are done"),
             Self::NothingToRollBack => {
                 f.write_str("there is no generation before this one to go back to")
@@ -134,7 +159,7 @@ impl SwapHandle {
         (Self(sender), requests)
     }
 
-    /// Makes a swap; with `carry` the counts go along.
+    /// Makes a swap, if not too many others are waited for.
     ///
     /// Once asked for it is made, whether or not this future lives on.
     ///
@@ -144,7 +169,7 @@ impl SwapHandle {
     pub async fn swap(
         &self,
         change: Change,
-        carry: bool,
+        carry: CarryWish,
         trigger: Trigger,
     ) -> Result<Done, SwapError> {
         let (reply, outcome) = oneshot::channel();
@@ -153,6 +178,18 @@ impl SwapHandle {
             mpsc::error::TrySendError::Full(_) => SwapError::Busy,
             mpsc::error::TrySendError::Closed(_) => SwapError::Stopping,
         })?;
+        outcome.await.unwrap_or(Err(SwapError::Stopping))
+    }
+
+    /// Makes a swap that nobody would ask for again, when it is its turn.
+    ///
+    /// # Errors
+    ///
+    /// Why it was not made.
+    pub async fn swap_in_turn(&self, change: Change, trigger: Trigger) -> Result<Done, SwapError> {
+        let (reply, outcome) = oneshot::channel();
+        let request = Request { change, carry: CarryWish::default(), trigger, reply };
+        self.0.send(request).await.map_err(|_| SwapError::Stopping)?;
         outcome.await.unwrap_or(Err(SwapError::Stopping))
     }
 }

@@ -83,14 +83,15 @@ impl Status {
         self.lock().swaps_to.get(plugin).copied().unwrap_or_default()
     }
 
+    /// The last attempts, and a receiver of those that follow, with none between them and none twice.
+    pub fn watch(&self) -> (Vec<Arc<Attempt>>, broadcast::Receiver<Arc<Attempt>>) {
+        let inner = self.lock();
+        (inner.attempts.iter().cloned().collect(), self.attempts.subscribe())
+    }
+
     /// The last [`ATTEMPTS_MAX`] attempts, the oldest first.
     pub fn attempts(&self) -> Vec<Arc<Attempt>> {
         self.lock().attempts.iter().cloned().collect()
-    }
-
-    /// The attempts from now on.
-    pub fn watch(&self) -> broadcast::Receiver<Arc<Attempt>> {
-        self.attempts.subscribe()
     }
 
     /// `next` serves from now on; what served before is what can be gone back to.

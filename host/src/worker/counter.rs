@@ -43,8 +43,14 @@ impl Counter for PluginCounter {
         let metrics = &*self.metrics;
         SendWrapper::new(async move {
             let began = Instant::now();
-            let outcome = dispatcher.call(operation, key).await;
-            metrics.called(dispatcher.pool().plugin().name(), began.elapsed(), &outcome);
+            let passed = dispatcher.pass().await;
+            // The pool that is asked, also when another one is published meanwhile.
+            let pool = dispatcher.pool();
+            let outcome = match passed {
+                Ok(()) => pool.call(operation, key).await,
+                Err(error) => Err(error),
+            };
+            metrics.called(pool.plugin().name(), began.elapsed(), &outcome);
             outcome
         })
     }
@@ -60,6 +66,10 @@ impl Counter for PluginCounter {
 
     fn plugin(&self) -> String {
         self.dispatcher.pool().plugin().name().to_owned()
+    }
+
+    fn is_held_back(&self) -> bool {
+        self.dispatcher.holds_back()
     }
 
     fn is_stopping(&self) -> bool {

@@ -1,6 +1,6 @@
 use std::{
     fs,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
     thread,
     time::{Duration, Instant},
 };
@@ -131,6 +131,11 @@ fn counts_that_would_be_overwritten_are_in_the_way_of_a_carry() {
     // A rollback may carry too, and is refused for the same reason.
     let refused = ask_admin(&tally, "POST /admin/rollback", r#"{"carry":true}"#);
     check_refused(&refused, "plugin-refused", "holds counts already");
+    // Unless they are given up.
+    let body = r#"{"plugin":"disk-flock","carry":true,"overwrite":true}"#;
+    assert_eq!(ask_admin(&tally, "PUT /admin/plugin", body).json()["carried"]["total"], "2");
+    assert_eq!(ask(tally.address(), "GET /count").count(), 2);
+    assert_eq!(ask(tally.address(), "GET /counters/other").count(), 0);
 }
 
 #[test]
@@ -140,9 +145,66 @@ fn a_rollback_can_take_the_counts_back() {
     assert_eq!(ask(tally.address(), "POST /inc").count(), 1);
     carry(&tally, "disk-flock");
     assert_eq!(ask(tally.address(), "POST /inc").count(), 2);
-    assert_eq!(ask_admin(&tally, "POST /admin/rollback", r#"{"carry":true}"#).status, 200);
+    // What a carry has brought is taken back without a word.
+    assert_eq!(ask_admin(&tally, "POST /admin/rollback", "").status, 200);
     assert_eq!(ask(tally.address(), "POST /inc").count(), 3);
     assert_eq!(overview(&tally)["active"]["plugin"], "shared-memory-atomic");
+    assert_eq!(ask_admin(&tally, "POST /admin/rollback", r#"{"carry":false}"#).status, 200);
+    assert_eq!(ask(tally.address(), "GET /count").count(), 0);
+}
+
+#[test]
+fn a_carry_that_would_take_too_long_is_undone() {
+    const KEYS: usize = 2_000;
+    let sandbox = Sandbox::new();
+    let tally = sandbox.start(&["--swap-pause-max", "100"]);
+    let mut connection = Connection::open(tally.address());
+    for key in 0..KEYS {
+        let request = format!("POST /counters/key-{key}/inc HTTP/1.1\r\nhost: x\r\n\r\n");
+        connection.write(request.as_bytes()).unwrap();
+        assert_eq!(connection.answer().unwrap().count(), 1);
+    }
+    // Each is flushed to the disk, and so are the folders.
+    check_refused(
+        &swap_and_carry(&tally, "disk-flock"),
+        "plugin-refused",
+        "--swap-pause-max (100 ms)",
+    );
+    assert_eq!(ask(tally.address(), "POST /counters/key-0/inc").count(), 2);
+    assert_eq!(overview(&tally)["carry"], serde_json::Value::Null);
+    assert_eq!(swap(&tally, "disk-flock").status, 200);
+    assert_eq!(ask(tally.address(), "GET /counters/key-0").count(), 0);
+}
+
+#[test]
+fn counters_that_somebody_else_counts_on_are_left_alone_when_the_old_storage_is_emptied() {
+    let sandbox = Sandbox::new();
+    let tally = sandbox.start(&[]);
+    // Another host on the same region, which counts on while the counts are carried.
+    let other = sandbox.start(&[]);
+    for key in ["mine", "theirs"] {
+        assert_eq!(ask(tally.address(), &format!("POST /counters/{key}/inc")).count(), 1);
+    }
+    let counting = AtomicBool::new(true);
+    let answers = thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut connection = Connection::open(other.address());
+            while counting.load(Ordering::SeqCst) {
+                connection.write(b"POST /counters/theirs/inc HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
+                assert_eq!(connection.answer().unwrap().status, 200);
+            }
+        });
+        let counted = || ask(tally.address(), "GET /counters/theirs").count();
+        while counted() < 100 {}
+        let answer = swap_and_carry(&tally, "disk-flock");
+        counting.store(false, Ordering::SeqCst);
+        answer
+    });
+    assert_eq!(answers.status, 200, "{answers:?}");
+    assert_eq!(overview(&tally)["carry"]["state"], "moved", "not all was emptied");
+    assert_eq!(swap(&tally, "shared-memory-atomic").status, 200);
+    assert_eq!(ask(tally.address(), "GET /counters/mine").count(), 0);
+    assert!(ask(tally.address(), "GET /counters/theirs").count() > 100);
 }
 
 #[test]
@@ -164,7 +226,7 @@ fn what_can_not_be_carried_is_refused_before_anything_is_held_back() {
 }
 
 #[test]
-fn a_carry_that_takes_too_long_or_fails_in_the_middle_is_undone() {
+fn a_carry_that_fails_in_the_middle_is_undone() {
     let sandbox = Sandbox::new();
     let database = Database::new();
     database.create();
@@ -239,7 +301,7 @@ fn killed_during_carries_the_host_says_where_the_counts_are_and_they_are_right_t
             }
             let carrying = scope.spawn(|| {
                 for plugin in [1, 0].into_iter().cycle().skip(serving) {
-                    let body = format!(r#"{{"plugin":"{}","carry":true}}"#, plugins[plugin]);
+                    let body = format!(r#"{{"plugin":"{}","carry":true,"overwrite":true}}"#, plugins[plugin]);
                     let request = format!(
                         "PUT /admin/plugin HTTP/1.1\r\nhost: localhost\r\ncontent-length: {}\r\n\r\n{body}",
                         body.len()

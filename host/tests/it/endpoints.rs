@@ -61,6 +61,7 @@ fn every_bad_request_is_a_problem_and_changes_nothing() {
     assert_eq!(ask(tally.address(), "POST /inc").count(), 1);
     for (request, status, code) in [
         ("GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n".into(), 404, "not-found"),
+        ("POST /counters/tally-probe/inc HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n".into(), 400, "invalid-key"),
         ("GET /counters?limit=0 HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n".into(), 400, "bad-request"),
         ("GET /counters?limit=1001 HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n".into(), 400, "bad-request"),
         ("GET /counters?limit=many HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n".into(), 400, "bad-request"),

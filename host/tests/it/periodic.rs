@@ -32,3 +32,17 @@ fn it_does_its_work_once_more_when_it_is_swapped_out_and_when_the_host_stops() {
     assert_eq!(tally.wait().code(), Some(0));
     assert_eq!(ticks(&sandbox.start(&[])), 2);
 }
+
+#[test]
+fn a_plugin_whose_last_work_fails_is_not_swapped_out() {
+    let sandbox = Sandbox::new();
+    let tally = start(&sandbox, "3600000");
+    // Its work is to add 1 to this counter.
+    let full = format!("POST /counters/ticks/inc?by={}", i64::MAX);
+    assert_eq!(ask(tally.address(), &full).status, 200);
+    let answer = swap(&tally, "shared-memory-atomic");
+    assert_eq!(answer.problem(), "plugin-refused");
+    assert!(answer.body.contains("at an interval failed"), "{answer:?}");
+    assert_eq!(ask(tally.address(), "POST /counters/ticks/reset").status, 200);
+    assert_eq!(swap(&tally, "shared-memory-atomic").status, 200);
+}

@@ -4,7 +4,7 @@ use tally_loadtest::Report;
 
 use crate::support::{
     Database, Sandbox, Tally, ask, guest, load, load_beside_others, load_in_process,
-    load_with_swaps, overview, wait_until,
+    load_with_swaps, overview, swap, wait_until,
 };
 
 const EXACT: [&str; 4] = [
@@ -171,6 +171,7 @@ fn an_existing_table_is_kept_with_its_integer_columns() {
             if user_id == "integer" {
                 assert_eq!(ask(address, "GET /count").count(), 0, "{plugin}");
                 assert_eq!(ask(address, "POST /inc").problem(), "invalid-key", "{plugin}");
+                assert_eq!(swap(&tally, EXACT[1]).status, 200, "{plugin}");
             }
         }
     }

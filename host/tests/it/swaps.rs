@@ -1,5 +1,7 @@
 use std::{fs, path::PathBuf};
 
+use rustix::process::Signal;
+
 use crate::support::{Sandbox, Tally, ask, guest, load_with_swaps, overview, swap, wait_until};
 
 /// Swaps in one test; the benchmark makes a thousand.
@@ -120,9 +122,89 @@ fn a_swap_that_would_hold_calls_back_for_too_long_is_undone() {
         scope.spawn(|| ask(tally.address(), &format!("POST /counters/sleep/inc?by={hour}")));
         wait_until("a call is under way", || instances(&tally, "guest_hostile") > 1);
         let answer = swap(&tally, "shared-memory-atomic");
-        assert_eq!((answer.status, answer.problem().as_str()), (422, "plugin-refused"));
+        assert_eq!((answer.status, answer.problem().as_str()), (503, "not-now"));
         assert!(answer.body.contains("--swap-pause-max"), "{answer:?}");
         assert_eq!(overview(&tally)["active"]["plugin"], "guest_hostile");
         assert_eq!(ask(tally.address(), "POST /counters/well/inc").status, 200);
+    });
+}
+
+#[test]
+fn a_call_that_outlives_an_overlapping_swap_keeps_a_later_fence_waiting() {
+    let sandbox = Sandbox::new();
+    let hold = ["--swap-drain-max", "0", "--swap-pause-max", "200", "--lock-wait-max", "20000"];
+    let tally = sandbox
+        .start(&[&["--plugin", "disk-flock", "--call-time-max", "20000"], &hold[..]].concat());
+    assert_eq!(ask(tally.address(), "POST /inc").count(), 1);
+    // Another process holds the lock, so a call of the plugin waits for it.
+    let lock = fs::File::open(sandbox.path().join("count.txt.counter.lock")).unwrap();
+    lock.lock().unwrap();
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| ask(tally.address(), "POST /inc"));
+        wait_until("a call is under way", || instances(&tally, "disk-flock") > 2);
+        // A trial of disk-flock would wait for the lock, too. This one does not, and is fenced.
+        for _ in 0..2 {
+            let answer = swap(&tally, "shared-memory-atomic");
+            assert_eq!(answer.problem(), "not-now", "{answer:?}");
+        }
+        lock.unlock().unwrap();
+        assert_eq!(waiting.join().unwrap().count(), 2);
+    });
+    assert_eq!(swap(&tally, "shared-memory-atomic").status, 200);
+}
+
+#[test]
+fn a_host_that_stops_while_a_swap_holds_calls_back_answers_what_it_received() {
+    let sandbox = Sandbox::new();
+    let hostile = guest("guest-hostile");
+    let grants = "guest_hostile=shared-memory+file-lock+clocks+log";
+    let tally = sandbox.start(&["--plugin", hostile.to_str().unwrap(), "--grant", grants]);
+    let slept = 500_000_000;
+    std::thread::scope(|scope| {
+        let sleeping =
+            scope.spawn(|| ask(tally.address(), &format!("POST /counters/sleep/inc?by={slept}")));
+        wait_until("a call is under way", || instances(&tally, "guest_hostile") > 1);
+        let swapping = scope.spawn(|| swap(&tally, "shared-memory-atomic"));
+        // Ready although calls are held back: a swap is no reason to send traffic elsewhere.
+        let clients =
+            [(); 8].map(|()| scope.spawn(|| ask(tally.address(), "POST /counters/well/inc")));
+        tally.signal(Signal::TERM);
+        assert_eq!(sleeping.join().unwrap().count(), slept);
+        for client in clients {
+            assert_eq!(client.join().unwrap().status, 200);
+        }
+        // Made or not, it ends.
+        let _ = swapping.join().unwrap();
+    });
+    assert_eq!(tally.wait().code(), Some(0));
+}
+
+#[test]
+fn a_host_is_ready_while_a_swap_holds_calls_back() {
+    let sandbox = Sandbox::new();
+    let hostile = guest("guest-hostile");
+    let grants = "guest_hostile=shared-memory+file-lock+clocks+log";
+    let tally = sandbox.start(&[
+        "--plugin",
+        hostile.to_str().unwrap(),
+        "--grant",
+        grants,
+        "--swap-pause-max",
+        "20000",
+    ]);
+    let slept = 3_000_000_000;
+    std::thread::scope(|scope| {
+        let sleeping =
+            scope.spawn(|| ask(tally.address(), &format!("POST /counters/sleep/inc?by={slept}")));
+        wait_until("a call is under way", || instances(&tally, "guest_hostile") > 1);
+        let swapping = scope.spawn(|| swap(&tally, "shared-memory-atomic"));
+        let mut looks = 0;
+        while !swapping.is_finished() {
+            assert_eq!(ask(tally.address(), "GET /readyz").status, 200);
+            looks += 1;
+        }
+        assert!(looks > 10, "{looks} looks");
+        assert_eq!(sleeping.join().unwrap().count(), slept);
+        assert_eq!(swapping.join().unwrap().status, 200);
     });
 }

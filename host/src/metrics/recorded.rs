@@ -1,0 +1,199 @@
+//! What the workers recorded, each for itself, and how it is added up.
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use hdrhistogram::Histogram as Hdr;
+use prometheus_client::{
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeMetric},
+    metrics::{MetricType, counter::ConstCounter},
+};
+
+use super::{lock, times::Times};
+use crate::plugin::call::{CallError, TrapReason};
+
+/// The longest call that the dashboard's percentiles tell apart from longer ones, in µs.
+const WINDOW_TIME_US_MAX: u64 = 600_000_000;
+
+/// Calls since the last look.
+#[derive(Debug)]
+pub struct Window {
+    /// Their times, in µs.
+    pub times_us: Hdr<u64>,
+    /// Those that did not succeed.
+    pub errors: u64,
+}
+
+impl Default for Window {
+    fn default() -> Self {
+        // Two digits are more than a chart shows.
+        let times_us = Hdr::new_with_max(WINDOW_TIME_US_MAX, 2).expect("two digits are allowed");
+        Self { times_us, errors: 0 }
+    }
+}
+
+/// What one worker recorded.
+#[derive(Debug, Default)]
+pub struct Recorded {
+    requests: BTreeMap<(&'static str, u16), u64>,
+    plugins: BTreeMap<String, Calls>,
+    window: Window,
+}
+
+/// The calls of one plugin.
+#[derive(Clone, Debug, Default)]
+struct Calls {
+    times: BTreeMap<&'static str, Times>,
+    traps: BTreeMap<&'static str, u64>,
+}
+
+impl Recorded {
+    pub fn answered(&mut self, route: &'static str, status: u16) {
+        *self.requests.entry((route, status)).or_default() += 1;
+    }
+
+    pub fn called(&mut self, plugin: &str, time: Duration, error: Option<&CallError>) {
+        if !self.plugins.contains_key(plugin) {
+            self.plugins.insert(plugin.to_owned(), Calls::default());
+        }
+        if let Some(calls) = self.plugins.get_mut(plugin) {
+            calls.times.entry(error.map_or("ok", outcome)).or_default().observe(time);
+            if let Some(CallError::Trapped(reason)) = error {
+                *calls.traps.entry(trap(*reason)).or_default() += 1;
+            }
+        }
+        let us = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        self.window.times_us.saturating_record(us);
+        self.window.errors += u64::from(error.is_some());
+    }
+}
+
+/// The name of a failed call's outcome.
+fn outcome(error: &CallError) -> &'static str {
+    match error {
+        CallError::Refused(_) => "refused",
+        CallError::Trapped(_) => "trapped",
+        CallError::TimedOut => "timed_out",
+        _ => "not_begun",
+    }
+}
+
+fn trap(reason: TrapReason) -> &'static str {
+    match reason {
+        TrapReason::CpuTime => "cpu_time",
+        TrapReason::StackOverflow => "stack_overflow",
+        TrapReason::HostCalls => "host_calls",
+        TrapReason::OpenTransaction => "open_transaction",
+        TrapReason::Other => "other",
+    }
+}
+
+/// What all workers recorded. Cloning it shares it.
+#[derive(Clone, Debug, Default)]
+pub struct Workers(Arc<Mutex<Vec<Arc<Mutex<Recorded>>>>>);
+
+impl Workers {
+    /// One more worker.
+    pub fn add(&self) -> Arc<Mutex<Recorded>> {
+        let recorded = Arc::default();
+        lock(&self.0).push(Arc::clone(&recorded));
+        recorded
+    }
+
+    /// The calls since this was asked last.
+    pub fn take_window(&self) -> Window {
+        let mut all = Window::default();
+        for worker in lock(&self.0).iter() {
+            let taken = std::mem::take(&mut lock(worker).window);
+            all.times_us.add(&taken.times_us).expect("both have the same bounds");
+            all.errors += taken.errors;
+        }
+        all
+    }
+
+    /// Calls of `plugin`, and how many of them trapped.
+    pub fn of_plugin(&self, plugin: &str) -> (u64, u64) {
+        let (_, plugins) = self.sums();
+        plugins.get(plugin).map_or((0, 0), |calls| {
+            (calls.times.values().map(Times::count).sum(), calls.traps.values().sum())
+        })
+    }
+
+    fn sums(&self) -> (BTreeMap<(&'static str, u16), u64>, BTreeMap<String, Calls>) {
+        let mut requests = BTreeMap::new();
+        let mut plugins: BTreeMap<String, Calls> = BTreeMap::new();
+        for worker in lock(&self.0).iter() {
+            let recorded = lock(worker);
+            for (key, count) in &recorded.requests {
+                *requests.entry(*key).or_default() += count;
+            }
+            for (plugin, calls) in &recorded.plugins {
+                let sum = plugins.entry(plugin.clone()).or_default();
+                for (outcome, times) in &calls.times {
+                    sum.times.entry(outcome).or_default().add(times);
+                }
+                for (reason, count) in &calls.traps {
+                    *sum.traps.entry(reason).or_default() += count;
+                }
+            }
+        }
+        (requests, plugins)
+    }
+}
+
+impl Collector for Workers {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let (requests, plugins) = self.sums();
+        let help = "Requests of the main listener";
+        let mut family =
+            encoder.encode_descriptor("http_requests", help, None, MetricType::Counter)?;
+        for ((route, status), count) in requests {
+            let labels = [("route", route.to_owned()), ("status", status.to_string())];
+            ConstCounter::new(count).encode(family.encode_family(&labels)?)?;
+        }
+        let help =
+            "Time of a call as its caller sees it, waiting for an instance or a swap included";
+        let mut family =
+            encoder.encode_descriptor("plugin_call_seconds", help, None, MetricType::Histogram)?;
+        for (plugin, calls) in &plugins {
+            for (outcome, times) in &calls.times {
+                let labels = [("plugin", plugin.as_str()), ("outcome", outcome)];
+                times.encode(family.encode_family(&labels)?)?;
+            }
+        }
+        let help = "Calls in which the plugin broke off";
+        let mut family =
+            encoder.encode_descriptor("plugin_traps", help, None, MetricType::Counter)?;
+        for (plugin, calls) in &plugins {
+            for (reason, count) in &calls.traps {
+                let labels = [("plugin", plugin.as_str()), ("reason", reason)];
+                ConstCounter::new(*count).encode(family.encode_family(&labels)?)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_window_has_the_calls_of_all_workers_since_the_last_look() {
+        let workers = Workers::default();
+        let (one, other) = (workers.add(), workers.add());
+        lock(&one).called("a", Duration::from_micros(100), None);
+        lock(&other).called("a", Duration::from_millis(3), Some(&CallError::TimedOut));
+        let window = workers.take_window();
+        assert_eq!((window.times_us.len(), window.errors), (2, 1));
+        let longest = window.times_us.value_at_quantile(1.0);
+        assert!((3_000..3_030).contains(&longest), "{longest} µs");
+        assert_eq!(workers.take_window().times_us.len(), 0);
+        assert_eq!(workers.of_plugin("a"), (2, 0));
+    }
+}

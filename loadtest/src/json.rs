@@ -93,7 +93,7 @@ struct SwapsObject<'a> {
     windows: WindowsObject,
 }
 
-/// Acknowledged increments by whether a swap touched the window in which they began.
+/// Acknowledged increments by whether a swap touched a window in which they were under way.
 #[derive(Serialize)]
 struct WindowsObject {
     window_ms: u64,
@@ -175,7 +175,7 @@ impl<'a> SwapsObject<'a> {
             late: swaps.late,
             in_traffic: swaps.in_traffic,
             void: swaps.void(),
-            longest_pause_us: swaps.longest_pause_us,
+            longest_pause_us: swaps.longest_pause_us(),
             longest_swap_us: swaps.longest_swap_us,
             windows: WindowsObject {
                 window_ms: WINDOW_MS,

@@ -24,8 +24,8 @@ pub struct SwapReport {
     pub late: u64,
     /// Successful swaps that began after the first operation had begun and ended before the last one returned.
     pub in_traffic: u64,
-    /// Longest time for which a swap held calls back, in microseconds, as the server says; `None` without a swap.
-    pub longest_pause_us: Option<u64>,
+    /// How long each swap held calls back, in microseconds, as the server says; in the order of time.
+    pub pauses_us: Vec<u64>,
     /// Longest time from asking for a swap to its answer, in microseconds; `None` without a swap.
     pub longest_swap_us: Option<f64>,
     /// How slow calls were with a swap, and without.
@@ -44,7 +44,7 @@ impl SwapReport {
         SwapReport {
             in_traffic: inside.count() as u64,
             made: log.made.len() as u64,
-            longest_pause_us: log.made.iter().map(|it| it.paused_us).max(),
+            pauses_us: log.made.iter().map(|it| it.paused_us).collect(),
             longest_swap_us: longest_ns.map(|it| it as f64 / 1_000.0),
             windows: Windows::of(&log.made, operations),
             every: log.every,
@@ -52,6 +52,11 @@ impl SwapReport {
             failed: log.failed,
             late: log.late,
         }
+    }
+
+    /// Longest time for which a swap held calls back, in microseconds; `None` without a swap.
+    pub fn longest_pause_us(&self) -> Option<u64> {
+        self.pauses_us.iter().copied().max()
     }
 
     /// Whether the run shows nothing about swaps, because no successful one fell inside its traffic.
@@ -87,7 +92,7 @@ impl SwapReport {
         write_reasons(f, &self.failed)?;
         row(f, "Swaps inside the traffic:", self.in_traffic)?;
         row(f, "Swaps that began late:", self.late)?;
-        let pause = self.longest_pause_us.map(|us| format!("{us} µs"));
+        let pause = self.longest_pause_us().map(|us| format!("{us} µs"));
         row(f, "Longest pause:", pause.as_deref().unwrap_or(unknown))?;
         let longest = self.longest_swap_us.map(|us| format!("{us:.1} µs"));
         row(f, "Longest swap:", longest.as_deref().unwrap_or(unknown))?;

@@ -169,7 +169,7 @@ fn bad_usage_is_refused_with_a_sentence_before_any_traffic() {
         ),
         (
             &["--swap-every", "1s", "--swap-between", "a,b", "--admin-token-file", "/nowhere/x"],
-            "--admin-token-file: cannot read a token from `/nowhere/x`",
+            "--admin-token-file: can't read a token from /nowhere/x",
         ),
         (&["--admin", "http://localhost:1"], "--admin is only for swaps"),
         (&["--no-such-flag"], "--no-such-flag"),

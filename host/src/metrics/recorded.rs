@@ -37,10 +37,13 @@ impl Default for Window {
     }
 }
 
+/// Requests by route and status.
+type Requests = BTreeMap<(&'static str, u16), u64>;
+
 /// What one worker recorded.
 #[derive(Debug, Default)]
 pub struct Recorded {
-    requests: BTreeMap<(&'static str, u16), u64>,
+    requests: Requests,
     plugins: BTreeMap<String, Calls>,
     window: Window,
 }
@@ -124,8 +127,8 @@ impl Workers {
         })
     }
 
-    fn sums(&self) -> (BTreeMap<(&'static str, u16), u64>, BTreeMap<String, Calls>) {
-        let mut requests = BTreeMap::new();
+    fn sums(&self) -> (Requests, BTreeMap<String, Calls>) {
+        let mut requests = Requests::new();
         let mut plugins: BTreeMap<String, Calls> = BTreeMap::new();
         for worker in lock(&self.0).iter() {
             let recorded = lock(worker);

@@ -51,9 +51,7 @@ impl Counter for DiskFlock {
 
 impl Entries for DiskFlock {
     fn list(cursor: Option<String>, entries_max: u32) -> Result<Page, entries::Error> {
-        let storage = Storage::get()?;
-        let _guard = storage.hold(Mode::Shared)?;
-        Ok(storage.list(cursor.as_deref(), entries_max)?)
+        Ok(Storage::get()?.list(cursor.as_deref(), entries_max)?)
     }
 
     fn put(entries: Vec<Entry>) -> Result<(), entries::Error> {

@@ -5,6 +5,7 @@ use alloc::{collections::BTreeSet, format, string::String};
 use tally_plugin::{
     Error, Vec,
     entries::{Entry, Page},
+    locks::Mode,
     wasi::filesystem::types::{
         DescriptorFlags, DescriptorType, DirectoryEntry, ErrorCode, OpenFlags, PathFlags,
     },
@@ -14,6 +15,9 @@ use crate::{path, storage::Storage};
 
 /// Entries in one page: each costs three calls of the host, of which a call may make 10,000 by default.
 const ENTRIES_PER_PAGE_MAX: u32 = 1_000;
+
+/// Values that are read under the lock at a time: increments wait for no more of them.
+const VALUES_PER_LOCK_MAX: usize = 50;
 
 /// The paths of some of the counter files: the first ones after the cursor.
 struct Found<'a> {
@@ -35,10 +39,10 @@ impl Found<'_> {
 }
 
 impl Storage {
-    /// The counters in the order of their files' paths; a cursor is the last path of the page before. The caller holds
-    /// the lock.
+    /// The counters in the order of their files' paths; a cursor is the last path of the page before.
     ///
-    /// Folders can't be read from the middle, so each page reads the names of all files.
+    /// Folders can't be read from the middle, so each page reads the names of all files. Names need no lock: a file of
+    /// ours appears whole, and stays.
     pub fn list(&self, cursor: Option<&str>, entries_max: u32) -> Result<Page, Error> {
         let paths_max = entries_max.min(ENTRIES_PER_PAGE_MAX) as usize;
         let mut found = Found { after: cursor, paths_max, paths: BTreeSet::new() };
@@ -46,11 +50,15 @@ impl Storage {
         self.find_in(&path::keys_folder(&self.file), &mut found)?;
 
         let mut entries = Vec::new();
-        for path in &found.paths {
-            // The default counter's file may not exist; its value is then 0.
-            if let Some(key) = path::to_key(&self.file, path) {
-                let value = self.open(&key)?.value();
-                entries.push(Entry { key, value });
+        let paths: Vec<_> = found.paths.iter().collect();
+        for paths in paths.chunks(VALUES_PER_LOCK_MAX) {
+            let _guard = self.hold(Mode::Shared)?;
+            for path in paths {
+                // The default counter's file may not exist; its value is then 0.
+                if let Some(key) = path::to_key(&self.file, path) {
+                    let value = self.open(&key)?.value();
+                    entries.push(Entry { key, value });
+                }
             }
         }
         let is_last = found.paths.len() < paths_max;
@@ -78,7 +86,7 @@ impl Storage {
                     }
                 }
                 Ok(None) => return Ok(()),
-                // Not ours: our names are ASCII, and nobody who holds the lock removes a file of ours.
+                // Not ours: our names are ASCII, and nobody removes a file of ours but for a temporary one.
                 Err(ErrorCode::IllegalByteSequence | ErrorCode::NoEntry) => {}
                 Err(code) => return Err(self.failed("read", folder, code)),
             }

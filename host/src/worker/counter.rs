@@ -43,8 +43,14 @@ impl Counter for PluginCounter {
         let metrics = &*self.metrics;
         SendWrapper::new(async move {
             let began = Instant::now();
-            let outcome = dispatcher.call(operation, key).await;
-            metrics.called(dispatcher.pool().plugin().name(), began.elapsed(), &outcome);
+            let passed = dispatcher.pass().await;
+            // When the call ends, another plugin may be the active one.
+            let pool = dispatcher.pool();
+            let outcome = match passed {
+                Ok(()) => pool.call(operation, key).await,
+                Err(error) => Err(error),
+            };
+            metrics.called(pool.plugin().name(), began.elapsed(), &outcome);
             outcome
         })
     }

@@ -3,7 +3,6 @@
 
 use std::{
     io,
-    path::PathBuf,
     rc::Rc,
     thread::{self, JoinHandle},
     time::Duration,
@@ -20,7 +19,7 @@ use crate::{
     admin::{Admin, listener::AdminListener},
     plugin::dispatch::{Dispatcher, Seat},
     readiness,
-    swap::{self, Swapper, directory, request::SwapHandle},
+    swap::{self, Swapper, directory::Watch, request::SwapHandle},
 };
 
 /// How long the last work of a plugin may take when the host stops.
@@ -38,7 +37,7 @@ pub struct Work<F> {
     /// Where swaps are asked for, and the other end.
     pub swaps: (SwapHandle, swap::request::Requests),
     /// The directory to watch.
-    pub plugin_dir: Option<PathBuf>,
+    pub watch: Option<Watch>,
     /// Time between two calls of `tick`.
     pub tick_interval: Duration,
     /// What is shown on the admin listener, if there is one.
@@ -96,8 +95,8 @@ where
         spawn_local((self.make_swapper)(dispatcher.clone()).run(requests));
         spawn_local(readiness::report_changes(dispatcher.clone(), self.looked));
         spawn_local(tick_each(dispatcher.clone(), self.tick_interval));
-        if let Some(directory) = self.plugin_dir {
-            spawn_local(directory::watch(directory, swaps.clone()));
+        if let Some(watch) = self.watch {
+            spawn_local(watch.go_on(swaps.clone()));
         }
         if let Some((listener, admin)) = self.admin {
             spawn_local(listener.serve(admin.router(dispatcher.clone())));

@@ -31,7 +31,8 @@ use crate::{
     },
     shutdown::Stopping,
     swap::{
-        self, Swapper, candidate::Candidates, journal::Journal, request::SwapHandle, status::Status,
+        self, Swapper, candidate::Candidates, directory::Watch, journal::Journal,
+        request::SwapHandle, status::Status,
     },
     worker::{
         Served,
@@ -58,6 +59,8 @@ impl Host {
     /// One sentence that says what is wrong with the settings, or what is in the way. Nothing has
     /// been served then.
     pub fn start(config: &Config) -> anyhow::Result<Self> {
+        // Before any file is read, so that a change of one that was read is noticed.
+        let watch = config.plugins.plugin_dir.clone().map(Watch::begin);
         // Wrong settings are refused before anything is listened on.
         let chosen =
             setup::choose(&Catalog::new(config.plugins.plugin_dir.as_deref())?, &config.plugins)?;
@@ -126,7 +129,7 @@ impl Host {
                 }
             },
             swaps: (swaps.clone(), requests),
-            plugin_dir: config.plugins.plugin_dir.clone(),
+            watch,
             tick_interval: config.swaps.tick_interval(),
             admin: admin_listener.map(|listener| (listener, admin)),
             looked,

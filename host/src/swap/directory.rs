@@ -24,15 +24,29 @@ pub const INTERVAL: Duration = Duration::from_millis(500);
 /// The time of the last modification can be set back.
 type Glance = (u64, u64, i64, i64);
 
-/// Asks for a swap whenever a file in `directory` has changed, until nobody makes swaps any more.
-pub async fn watch(directory: PathBuf, swaps: SwapHandle) {
-    let mut known = Known::default();
-    known.changed(glance(directory.clone()).await, Known::ALL);
-    loop {
-        sleep(INTERVAL).await;
-        for path in known.changed(glance(directory.clone()).await, Known::SETTLED) {
-            // How it went is in the log.
-            let _ = swaps.swap(Change::File(path), false, Trigger::Directory).await;
+/// A directory that is watched.
+pub struct Watch {
+    directory: PathBuf,
+    known: Known,
+}
+
+impl Watch {
+    /// Takes the first look. Whoever reads files after this misses no change of them.
+    pub fn begin(directory: PathBuf) -> Self {
+        let mut known = Known::default();
+        known.changed(glance_at(&directory), Known::ALL);
+        Self { directory, known }
+    }
+
+    /// Asks for a swap whenever a file has changed since the first look, until nobody makes swaps any more.
+    pub async fn go_on(mut self, swaps: SwapHandle) {
+        loop {
+            sleep(INTERVAL).await;
+            let now = glance(self.directory.clone()).await;
+            for path in self.known.changed(now, Known::SETTLED) {
+                // How it went is in the log.
+                let _ = swaps.swap(Change::File(path), false, Trigger::Directory).await;
+            }
         }
     }
 }
@@ -107,5 +121,21 @@ mod tests {
             let paths: Vec<_> = reported.iter().map(PathBuf::from).collect();
             assert_eq!(known.changed(look(&now), Known::SETTLED), paths, "{now:?}");
         }
+    }
+
+    #[test]
+    fn what_changes_between_the_first_look_and_the_next_is_reported() {
+        let directory = tempfile::tempdir().unwrap();
+        let files = ["changed", "new", "old"]
+            .map(|name| directory.path().join(name).with_extension("wasm"));
+        let [changed, new, old] = &files;
+        fs::write(changed, "1").unwrap();
+        fs::write(old, "1").unwrap();
+        let mut watch = Watch::begin(directory.path().into());
+        fs::write(changed, "23").unwrap();
+        fs::write(new, "1").unwrap();
+        let mut look = || watch.known.changed(glance_at(directory.path()), Known::SETTLED);
+        assert_eq!(look(), Vec::<PathBuf>::new());
+        assert_eq!(look(), [changed.clone(), new.clone()]);
     }
 }

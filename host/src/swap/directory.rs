@@ -31,27 +31,20 @@ type Glance = (u64, u64, i64, i64);
 /// Asks for a swap whenever a file in the plugin directory has changed, for ever. Which directory that is, is
 /// a setting of the generation that serves.
 pub async fn watch(status: Arc<Status>, swaps: SwapHandle) {
-    let mut watched = None;
     let mut known = Known::default();
     loop {
         let directory = status.active().setup.settings().0.plugin_dir.clone();
         if let Some(directory) = &directory {
             let files = glance(directory.clone()).await;
-            if watched != Some(directory.clone()) {
-                // What is there at the beginning is loaded by others.
-                known = Known::default();
-                known.changed(files, Known::ALL);
-            } else {
-                for path in known.changed(files, Known::SETTLED) {
-                    let swap = swaps.swap_in_turn(Change::File(path.clone()), Trigger::Directory);
-                    // How it went is in the log.
-                    if let Err(SwapError::NotNow(_)) = swap.await {
-                        known.forget(&path);
-                    }
+            // All files are new at first: one may have changed since it was read for the start.
+            for path in known.changed(files) {
+                let swap = swaps.swap_in_turn(Change::File(path.clone()), Trigger::Directory);
+                // How it went is in the log.
+                if let Err(SwapError::NotNow(_)) = swap.await {
+                    known.forget(&path);
                 }
             }
         }
-        watched = directory;
         sleep(INTERVAL).await;
     }
 }
@@ -77,21 +70,16 @@ struct Known {
 }
 
 impl Known {
-    /// Also files that look other than at the last look.
-    const ALL: bool = true;
-    /// Only files that look as they did at the last look.
-    const SETTLED: bool = false;
-
     /// Has a file reported again at the next look.
     fn forget(&mut self, path: &Path) {
         self.reported.remove(path);
     }
 
-    /// The files that look other than when they were reported last, or never were.
-    fn changed(&mut self, now: HashMap<PathBuf, Glance>, all: bool) -> Vec<PathBuf> {
+    /// The files that look other than when they were reported last, or never were, and as they did at the last look.
+    fn changed(&mut self, now: HashMap<PathBuf, Glance>) -> Vec<PathBuf> {
         let mut changed = Vec::new();
         for (path, glance) in &now {
-            let settled = all || self.seen.get(path) == Some(glance);
+            let settled = self.seen.get(path) == Some(glance);
             if settled && self.reported.get(path) != Some(glance) {
                 self.reported.insert(path.clone(), *glance);
                 changed.push(path.clone());
@@ -115,9 +103,9 @@ mod tests {
             files.iter().map(|(path, size)| (PathBuf::from(path), (*size, 1, 1, 1))).collect()
         };
         let mut known = Known::default();
-        known.changed(look(&[("old", 1)]), Known::ALL);
         for (now, reported) in [
             (vec![("old", 1)], vec![]),
+            (vec![("old", 1)], vec!["old"]),
             (vec![("old", 1), ("new", 1)], vec![]),
             (vec![("old", 1), ("new", 2)], vec![]),
             (vec![("old", 1), ("new", 2)], vec!["new"]),
@@ -129,7 +117,9 @@ mod tests {
             (vec![("old", 2), ("new", 2)], vec!["old"]),
         ] {
             let paths: Vec<_> = reported.iter().map(PathBuf::from).collect();
-            assert_eq!(known.changed(look(&now), Known::SETTLED), paths, "{now:?}");
+            assert_eq!(known.changed(look(&now)), paths, "{now:?}");
         }
+        known.forget(Path::new("old"));
+        assert_eq!(known.changed(look(&[("old", 2), ("new", 2)])), [PathBuf::from("old")]);
     }
 }

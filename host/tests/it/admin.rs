@@ -66,6 +66,14 @@ fn a_foreign_host_or_origin_is_refused() {
 }
 
 #[test]
+fn only_an_upload_may_be_large() {
+    let sandbox = Sandbox::new();
+    let tally = sandbox.start(&[]);
+    let answer = ask_admin(&tally, "PUT /admin/plugin", &" ".repeat(64 * 1024 + 1));
+    assert_eq!((answer.status, answer.problem().as_str()), (413, "body-too-large"));
+}
+
+#[test]
 fn where_a_token_is_wanted_nothing_happens_without_it() {
     let sandbox = Sandbox::new();
     let file = sandbox.path().join("token");
@@ -175,6 +183,7 @@ fn an_upload_is_checked_before_it_is_written() {
         ("mine", &large, 413, "body-too-large"),
         ("..%2Fmine", atomic(), 400, "bad-request"),
         ("..", atomic(), 400, "bad-request"),
+        (&"x".repeat(65), atomic(), 400, "bad-request"),
         ("mine.wasm", atomic(), 400, "bad-request"),
         ("%2Ftmp%2Fmine", atomic(), 400, "bad-request"),
         ("disk-flock", atomic(), 400, "bad-request"),
@@ -275,6 +284,7 @@ fn events_begin_with_what_was_and_go_on_with_what_happens() {
     let mut seen = events.read_until("\"plugin\":\"shared-memory-flock\"");
     assert!(seen.contains("text/event-stream") && seen.contains("event: swap"), "{seen}");
     assert_eq!(swap(&tally, "shared-memory-atomic").status, 200);
+    events.read_until("\"from\":\"shared-memory-flock\"");
     assert_eq!(ask_admin(&tally, "POST /admin/increment", "").count(), 1);
     seen = events.read_until("\"value\":1,");
     assert!(seen.contains("event: sample"), "{seen}");

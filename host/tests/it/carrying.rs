@@ -1,5 +1,8 @@
 use std::{
     fs,
+    io::Write,
+    path::PathBuf,
+    process::Stdio,
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
     thread,
     time::{Duration, Instant},
@@ -7,13 +10,21 @@ use std::{
 
 use crate::support::{
     Answer, Connection, Database, Sandbox, Tally, ask, ask_admin, guest, load_while, overview,
-    swap, swap_and_carry,
+    swap, swap_and_carry, wait_until,
 };
 
 const INC: &[u8] = b"POST /inc HTTP/1.1\r\nhost: x\r\n\r\n";
 
 fn carry(tally: &Tally, plugin: &str) -> serde_json::Value {
     let answer = swap_and_carry(tally, plugin);
+    assert_eq!(answer.status, 200, "{plugin}: {answer:?}");
+    answer.json()
+}
+
+/// As [`carry`], and gives up what is there.
+fn overwrite(tally: &Tally, plugin: &str) -> serde_json::Value {
+    let body = serde_json::json!({ "plugin": plugin, "carry": true, "overwrite": true });
+    let answer = ask_admin(tally, "PUT /admin/plugin", &body.to_string());
     assert_eq!(answer.status, 200, "{plugin}: {answer:?}");
     answer.json()
 }
@@ -132,8 +143,7 @@ fn counts_that_would_be_overwritten_are_in_the_way_of_a_carry() {
     let refused = ask_admin(&tally, "POST /admin/rollback", r#"{"carry":true}"#);
     check_refused(&refused, "plugin-refused", "holds counts already");
     // Unless they are given up.
-    let body = r#"{"plugin":"disk-flock","carry":true,"overwrite":true}"#;
-    assert_eq!(ask_admin(&tally, "PUT /admin/plugin", body).json()["carried"]["total"], "2");
+    assert_eq!(overwrite(&tally, "disk-flock")["carried"]["total"], "2");
     assert_eq!(ask(tally.address(), "GET /count").count(), 2);
     assert_eq!(ask(tally.address(), "GET /counters/other").count(), 0);
 }
@@ -151,29 +161,6 @@ fn a_rollback_can_take_the_counts_back() {
     assert_eq!(overview(&tally)["active"]["plugin"], "shared-memory-atomic");
     assert_eq!(ask_admin(&tally, "POST /admin/rollback", r#"{"carry":false}"#).status, 200);
     assert_eq!(ask(tally.address(), "GET /count").count(), 0);
-}
-
-#[test]
-fn a_carry_that_would_take_too_long_is_undone() {
-    const KEYS: usize = 2_000;
-    let sandbox = Sandbox::new();
-    let tally = sandbox.start(&["--swap-pause-max", "100"]);
-    let mut connection = Connection::open(tally.address());
-    for key in 0..KEYS {
-        let request = format!("POST /counters/key-{key}/inc HTTP/1.1\r\nhost: x\r\n\r\n");
-        connection.write(request.as_bytes()).unwrap();
-        assert_eq!(connection.answer().unwrap().count(), 1);
-    }
-    // Each is flushed to the disk, and so are the folders.
-    check_refused(
-        &swap_and_carry(&tally, "disk-flock"),
-        "plugin-refused",
-        "--swap-pause-max (100 ms)",
-    );
-    assert_eq!(ask(tally.address(), "POST /counters/key-0/inc").count(), 2);
-    assert_eq!(overview(&tally)["carry"], serde_json::Value::Null);
-    assert_eq!(swap(&tally, "disk-flock").status, 200);
-    assert_eq!(ask(tally.address(), "GET /counters/key-0").count(), 0);
 }
 
 #[test]
@@ -241,10 +228,7 @@ fn a_carry_that_fails_in_the_middle_is_undone() {
     let refused = swap_and_carry(&tally, "postgresql-inplace-update");
     check_refused(&refused, "plugin-refused", "can't be written");
     assert_eq!(ask(tally.address(), "POST /inc").count(), 2);
-    assert_eq!(
-        database.psql("SELECT coalesce(sum(counter), 0) FROM user_counter").lines().last(),
-        Some("0")
-    );
+    assert_eq!(total_in(&database), "0");
     // Without the key that was in the way it works, and nothing of the first attempt is left.
     assert_eq!(ask(tally.address(), "POST /counters/unwelcome/reset").status, 200);
     assert_eq!(carry(&tally, "postgresql-inplace-update")["carried"]["total"], "2");
@@ -340,4 +324,184 @@ fn killed_during_carries_the_host_says_where_the_counts_are_and_they_are_right_t
     }
     println!("{interrupted} of {KILLS} kills interrupted a carry");
     assert!(interrupted > 0, "no kill came at the right moment");
+}
+
+fn total_in(database: &Database) -> String {
+    database.psql("SELECT coalesce(sum(counter), 0) FROM user_counter")
+}
+
+/// Makes the table of counters, in which `statements` come before each write; `NEW` is the new row.
+fn with_trigger(database: &Database, statements: &str) {
+    database.create();
+    database.psql(
+        "CREATE TABLE user_counter (user_id varchar(255) PRIMARY KEY, counter bigint NOT NULL, version bigint NOT NULL)",
+    );
+    database.psql(&format!(
+        "CREATE FUNCTION meddle() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {statements} RETURN NEW; END $$"
+    ));
+    database.psql(
+        "CREATE TRIGGER meddler BEFORE INSERT OR UPDATE ON user_counter FOR EACH ROW EXECUTE FUNCTION meddle()",
+    );
+}
+
+#[test]
+fn a_carry_that_arrives_incomplete_or_altered_is_undone() {
+    for (meddling, arrived, left) in [
+        ("IF NEW.user_id = 'lost' THEN RETURN NULL; END IF;", "1 with a total of 1 are in", "0"),
+        (
+            "IF NEW.user_id = 'lost' AND NEW.counter > 0 THEN NEW.counter = 6; END IF;",
+            "2 with a total of 7 are in",
+            // What is not as it was copied may be somebody else's, and is left alone.
+            "6",
+        ),
+    ] {
+        let (sandbox, database) = (Sandbox::new(), Database::new());
+        with_trigger(&database, meddling);
+        let tally = database.start(&sandbox, &[]);
+        assert_eq!(ask(tally.address(), "POST /inc").count(), 1);
+        assert_eq!(ask(tally.address(), "POST /counters/lost/inc?by=5").count(), 5);
+        let refused = swap_and_carry(&tally, "postgresql-inplace-update");
+        check_refused(&refused, "plugin-refused", "2 counters with a total of 6");
+        check_refused(&refused, "plugin-refused", arrived);
+        assert_eq!(ask(tally.address(), "POST /inc").count(), 2);
+        assert_eq!(ask(tally.address(), "GET /counters/lost").count(), 5);
+        assert_eq!(total_in(&database), left);
+        assert_eq!(overview(&tally)["carry"].is_null(), left == "0");
+        database.psql("INSERT INTO user_counter VALUES ('theirs', 3, 0)");
+        let refused = swap_and_carry(&tally, "postgresql-inplace-update");
+        check_refused(&refused, "plugin-refused", "holds counts already");
+    }
+}
+
+#[test]
+fn a_carry_that_takes_too_long_is_undone() {
+    let (sandbox, database) = (Sandbox::new(), Database::new());
+    with_trigger(&database, "IF NEW.counter <> 0 THEN PERFORM pg_sleep(0.01); END IF;");
+    let tally = database.start(&sandbox, &["--swap-pause-max", "500"]);
+    let mut connection = Connection::open(tally.address());
+    // Written in three parts, the first of which takes as long as all may.
+    for key in 0..250 {
+        let request = format!("POST /counters/key-{key}/inc HTTP/1.1\r\nhost: x\r\n\r\n");
+        connection.write(request.as_bytes()).unwrap();
+        assert_eq!(connection.answer().unwrap().count(), 1);
+    }
+    let refused = swap_and_carry(&tally, "postgresql-inplace-update");
+    check_refused(&refused, "plugin-refused", "--swap-pause-max (500 ms)");
+    assert_eq!(ask(tally.address(), "POST /counters/key-0/inc").count(), 2);
+    assert_eq!(database.psql("SELECT count(*) > 0 FROM user_counter"), "t", "a part was written");
+    assert_eq!(total_in(&database), "0");
+}
+
+fn journal(sandbox: &Sandbox) -> PathBuf {
+    sandbox.path().join("state").join("region.carry.json")
+}
+
+fn journaled(sandbox: &Sandbox) -> serde_json::Value {
+    serde_json::from_slice(&fs::read(journal(sandbox)).unwrap()).unwrap()
+}
+
+#[test]
+fn while_counts_are_copied_nothing_is_counted_and_the_journal_says_that_they_are_in_the_old_storage()
+ {
+    let (sandbox, database) = (Sandbox::new(), Database::new());
+    with_trigger(
+        &database,
+        "IF NEW.user_id = 'count' AND NEW.counter > 0 THEN PERFORM pg_advisory_xact_lock(1); END IF;",
+    );
+    let args = ["--swap-pause-max", "60000", "--db-statement-time-max", "60000"];
+    let tally = database.start(&sandbox, &args);
+    assert_eq!(ask(tally.address(), "POST /inc").count(), 1);
+    let memory = overview(&tally)["active"]["storage"].clone();
+
+    let mut shell = database.shell().stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+    let mut statements = shell.stdin.take().unwrap();
+    statements.write_all(b"SELECT pg_advisory_lock(1);\n").unwrap();
+    let locks = |granted: bool| {
+        let query = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted =";
+        database.psql(&format!("{query} {granted}"))
+    };
+    wait_until("the shell has the lock", || locks(true) == "1");
+    thread::scope(|scope| {
+        let carrying = scope.spawn(|| carry(&tally, "postgresql-inplace-update"));
+        wait_until("the counts are on their way", || locks(false) == "1");
+        let copying = journaled(&sandbox);
+        assert_eq!(
+            (&copying["state"], &copying["from"]),
+            (&"copying".into(), &memory),
+            "{copying}"
+        );
+        let mut held_back = Connection::open(tally.address());
+        held_back.write(INC).unwrap();
+        // Nothing tells from outside that the request has come: the region would, if it were counted there.
+        wait_until("the request was read", || tally.has_read_all());
+        drop(statements);
+        assert!(shell.wait().unwrap().success());
+        assert_eq!(carrying.join().unwrap()["carried"]["total"], "1");
+        assert_eq!(held_back.answer().unwrap().count(), 2);
+    });
+    assert_eq!(ask(tally.address(), "GET /count").count(), 2);
+    let cleared = journaled(&sandbox);
+    assert_eq!((&cleared["state"], &cleared["from"]), (&"cleared".into(), &memory), "{cleared}");
+    let carry = &overview(&tally)["carry"];
+    assert_eq!(carry["counts_in"], overview(&tally)["active"]["storage"], "{carry}");
+}
+
+#[test]
+fn where_the_old_storage_can_not_be_emptied_the_counts_have_moved_all_the_same() {
+    let (sandbox, database) = (Sandbox::new(), Database::new());
+    with_trigger(
+        &database,
+        "IF NEW.user_id = 'count' AND NEW.counter = 0 THEN RAISE 'not mine'; END IF;",
+    );
+    database.psql("INSERT INTO user_counter VALUES ('count', 7, 0)");
+    let tally = database.start(&sandbox, &["--plugin", "postgresql-inplace-update"]);
+    assert_eq!(carry(&tally, "shared-memory-atomic")["carried"]["total"], "7");
+    assert!(sandbox.stderr().contains("a part of them stays in"), "{}", sandbox.stderr());
+    assert_eq!(ask(tally.address(), "POST /inc").count(), 8);
+    let memory = overview(&tally)["active"]["storage"].clone();
+    tally.kill();
+
+    let tally = database.start(&sandbox, &[]);
+    let moved = &overview(&tally)["carry"];
+    assert_eq!((&moved["state"], &moved["counts_in"]), (&"moved".into(), &memory), "{moved}");
+    assert!(sandbox.stderr().contains("interrupted after the counts had moved"));
+    database.psql("DROP TRIGGER meddler ON user_counter");
+    let refused = swap_and_carry(&tally, "postgresql-inplace-update");
+    check_refused(&refused, "plugin-refused", "holds counts already (count is 7)");
+    assert_eq!(overwrite(&tally, "postgresql-inplace-update")["carried"]["total"], "8");
+    assert_eq!(ask(tally.address(), "POST /inc").count(), 9);
+}
+
+/// Leaves 1 in the file and 2 in memory, and a journal that says that a carry from memory to the file was interrupted.
+fn interrupt_a_carry(sandbox: &Sandbox) {
+    let start = |plugin| sandbox.start(&["--plugin", plugin]);
+    let tally = start("disk-flock");
+    assert_eq!(ask(tally.address(), "POST /inc").count(), 1);
+    let disk = overview(&tally)["active"]["storage"].clone();
+    tally.kill();
+    let tally = start("shared-memory-atomic");
+    assert_eq!(ask(tally.address(), "POST /counters/count/inc?by=2").count(), 2);
+    let memory = overview(&tally)["active"]["storage"].clone();
+    tally.kill();
+    let record = serde_json::json!({
+        "from": memory, "to": disk, "state": "copying", "at_unix_ms": 1
+    });
+    fs::create_dir_all(journal(sandbox).parent().unwrap()).unwrap();
+    fs::write(journal(sandbox), record.to_string()).unwrap();
+}
+
+#[test]
+fn what_an_interrupted_carry_left_is_named_and_overwritten_only_on_demand() {
+    let sandbox = Sandbox::new();
+    interrupt_a_carry(&sandbox);
+    let tally = sandbox.start(&[]);
+    let carried = &overview(&tally)["carry"];
+    let memory = &overview(&tally)["active"]["storage"];
+    assert_eq!(&carried["counts_in"], memory);
+    let told = format!("was interrupted: the counts are in {}", memory.as_str().unwrap());
+    assert!(sandbox.stderr().contains(&told), "{}", sandbox.stderr());
+    let refused = swap_and_carry(&tally, "disk-flock");
+    check_refused(&refused, "plugin-refused", "perhaps from a carry that was interrupted");
+    assert_eq!(overwrite(&tally, "disk-flock")["carried"]["total"], "2");
+    assert_eq!(ask(tally.address(), "POST /inc").count(), 3);
 }

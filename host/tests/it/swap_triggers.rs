@@ -3,7 +3,7 @@ use std::{fs, path::Path};
 use rustix::process::Signal;
 
 use crate::support::{
-    Sandbox, Tally, ask, ask_admin, guest, load_while, overview, swap, wait_until,
+    Database, Sandbox, Tally, ask, ask_admin, guest, load_while, overview, swap, wait_until,
 };
 
 /// A component that works, as a file's content.
@@ -316,7 +316,8 @@ fn a_changed_file_in_the_plugin_directory_is_swapped_in_by_its_content() {
     // Other content of the same size with the old time stamp is one.
     let before = fs::metadata(&file).unwrap().modified().unwrap();
     let other = renamed(&atomic(), "wit-component", "wit-c0mponent");
-    write(&file, &other);
+    // In place, so that it is the same file by all but its content and the time of its last change.
+    fs::write(&file, &other).unwrap();
     fs::File::open(&file).unwrap().set_modified(before).unwrap();
     wait_until("the other content serves", || digest() != first);
     assert_eq!(overview(&tally)["active"]["trigger"], "directory");
@@ -328,6 +329,13 @@ fn a_changed_file_in_the_plugin_directory_is_swapped_in_by_its_content() {
         overview(&tally)["failures"][0]["reason"].as_str().is_some_and(|why| why.contains("mine"))
     });
     assert_eq!((digest(), overview(&tally)["swaps"].as_u64()), (second, Some(1)));
+
+    // A plugin that was ready stays so with the content that it had.
+    write(&directory.join("other.wasm"), &atomic()[..1000]);
+    wait_until("half a file of the other plugin is refused", || {
+        overview(&tally)["failures"][0]["reason"].as_str().is_some_and(|why| why.contains("other"))
+    });
+    assert!(is_ready(&tally, "other"));
     assert_eq!(ask(tally.address(), "POST /inc").status, 200);
 }
 
@@ -346,7 +354,7 @@ fn slow_to_compile(wasm: &[u8]) -> Vec<u8> {
         rest = after;
     }
     assert!(largest.len() > 10_000);
-    [wasm, &largest.repeat(20)].concat()
+    [wasm, &largest.repeat(2_000_000 / largest.len())].concat()
 }
 
 #[test]
@@ -374,4 +382,44 @@ fn a_plugin_that_takes_too_long_to_compile_is_refused_and_no_request_waits_for_i
         assert_eq!(swap(&tally, "shared-memory-flock").status, 200);
     });
     assert!(report.verdict.right() && report.failed.total() == 0, "{report}");
+}
+
+#[test]
+fn a_plugin_that_is_loaded_needs_no_compiler_when_it_is_swapped_in() {
+    let sandbox = Sandbox::new();
+    let directory = sandbox.path().join("plugins");
+    fs::create_dir(&directory).unwrap();
+    let slow = slow_to_compile(bundled("shared-memory-flock"));
+    fs::write(directory.join("slow.wasm"), slow).unwrap();
+    // At the start there is all the time that it takes; later it could not be compiled.
+    let tally = sandbox.start(&[
+        "--plugin",
+        "slow",
+        "--compile-time-max",
+        "100",
+        "--compile-cache",
+        "off",
+        "--plugin-dir",
+        directory.to_str().unwrap(),
+        "--grant",
+        "slow=shared-memory+file-lock+clocks",
+    ]);
+    let answer = swap(&tally, "slow");
+    assert_eq!(answer.status, 200, "{answer:?}");
+}
+
+#[test]
+fn a_plugin_that_does_not_answer_when_it_is_tried_is_refused() {
+    let (sandbox, database) = (Sandbox::new(), Database::new());
+    let times = ["--db-statement-time-max", "60000", "--call-time-max", "60000"];
+    let method = "postgresql-inplace-update";
+    let tally = database.start(&sandbox, &[&times[..], &["--plugin", method]].concat());
+    assert_eq!(ask(tally.address(), "POST /inc").count(), 1);
+    database.psql("INSERT INTO user_counter VALUES ('tally-probe', 0, 0) ON CONFLICT DO NOTHING");
+    let held = database.hold_row_of("tally-probe");
+    let answer = swap(&tally, "postgresql-row-level-locking");
+    assert_eq!(answer.problem(), "plugin-refused");
+    assert!(answer.body.contains("no answer within 5s"), "{answer:?}");
+    assert_eq!(active(&tally), method);
+    drop(held);
 }

@@ -2,15 +2,20 @@ use std::{fs, path::PathBuf};
 
 use rustix::process::Signal;
 
-use crate::support::{Sandbox, Tally, ask, guest, load_with_swaps, overview, swap, wait_until};
+use crate::support::{
+    Connection, Sandbox, Tally, ask, ask_admin, guest, load_with_swaps, overview, swap, wait_until,
+};
 
 /// Swaps in one test; the benchmark makes a thousand.
 const SWAPS: u64 = 50;
+/// More, since the first and the last may be made beside the traffic.
+const OUTSIDE: u64 = 10;
 const CLIENTS: usize = 64;
 
 /// Loads a host while it swaps, and judges the whole run.
 fn check_swaps(tally: &Tally, between: &[&str]) {
-    let report = load_with_swaps(tally, CLIENTS, between, || wait_for_swaps(tally, SWAPS));
+    let report =
+        load_with_swaps(tally, CLIENTS, between, || wait_for_swaps(tally, SWAPS + OUTSIDE));
     let swaps = report.swaps.as_ref().expect("there were swaps");
     assert!(report.passed() && report.verdict.right(), "{between:?}: {report}");
     assert!(SWAPS <= swaps.in_traffic, "{between:?}: {report}");
@@ -126,31 +131,82 @@ fn a_swap_that_would_hold_calls_back_for_too_long_is_undone() {
         assert!(answer.body.contains("--swap-pause-max"), "{answer:?}");
         assert_eq!(overview(&tally)["active"]["plugin"], "guest_hostile");
         assert_eq!(ask(tally.address(), "POST /counters/well/inc").status, 200);
+        assert_eq!(instances(&tally, "shared-memory-atomic"), 0, "what was prepared is gone");
     });
 }
 
 #[test]
-fn a_call_that_outlives_an_overlapping_swap_keeps_a_later_fence_waiting() {
-    let sandbox = Sandbox::new();
-    let hold = ["--swap-drain-max", "0", "--swap-pause-max", "200", "--lock-wait-max", "20000"];
-    let tally = sandbox
-        .start(&[&["--plugin", "disk-flock", "--call-time-max", "20000"], &hold[..]].concat());
-    assert_eq!(ask(tally.address(), "POST /inc").count(), 1);
-    // Another process holds the lock, so a call of the plugin waits for it.
-    let lock = fs::File::open(sandbox.path().join("count.txt.counter.lock")).unwrap();
-    lock.lock().unwrap();
-    std::thread::scope(|scope| {
-        let waiting = scope.spawn(|| ask(tally.address(), "POST /inc"));
-        wait_until("a call is under way", || instances(&tally, "disk-flock") > 2);
-        // A trial of disk-flock would wait for the lock, too. This one does not, and is fenced.
-        for _ in 0..2 {
-            let answer = swap(&tally, "shared-memory-atomic");
-            assert_eq!(answer.problem(), "not-now", "{answer:?}");
+fn a_swap_that_holds_calls_back_waits_for_those_in_the_queue_and_those_whose_callers_have_left() {
+    let hostile = guest("guest-hostile");
+    let grants = "guest_hostile=shared-memory+file-lock+clocks+log";
+    let args = ["--plugin", hostile.to_str().unwrap(), "--grant", grants, "--workers", "1"];
+    let slept = 400_000_000;
+    for (more, calls, status) in [
+        // One is called after the other.
+        (["--instances-per-worker-max", "1"], 2, 200),
+        // The answer has been given long before the call ends.
+        (["--call-time-max", "100"], 1, 504),
+    ] {
+        let sandbox = Sandbox::new();
+        let tally = sandbox.start(&[&args[..], &more].concat());
+        let request = format!("POST /counters/sleep/inc?by={slept} HTTP/1.1\r\nhost: x\r\n\r\n");
+        let mut sleeping: Vec<_> = (0..calls).map(|_| Connection::open(tally.address())).collect();
+        sleeping.iter_mut().for_each(|caller| caller.write(request.as_bytes()).unwrap());
+        wait_until("the calls have come", || tally.has_read_all());
+        let mut check_answers =
+            || assert!(sleeping.iter_mut().all(|caller| caller.answer().unwrap().status == status));
+        if status != 200 {
+            check_answers();
         }
-        lock.unlock().unwrap();
-        assert_eq!(waiting.join().unwrap().count(), 2);
+        let answer = swap(&tally, "shared-memory-atomic").json();
+        assert_eq!(answer["fenced"], true, "{answer}");
+        // Had the new plugin been published before they ended, they would have had to be waited for then.
+        assert!(answer["drained_us"].as_i64().unwrap() < slept / 4_000, "{answer}");
+        if status == 200 {
+            check_answers();
+        }
+        assert_eq!(ask(tally.address(), "GET /counters/sleep").count(), calls * slept);
+    }
+}
+
+#[test]
+fn swaps_are_made_one_after_the_other_and_too_many_at_once_are_refused() {
+    let sandbox = Sandbox::new();
+    let hostile = guest("guest-hostile");
+    let grants = "guest_hostile=shared-memory+file-lock+clocks+log";
+    let tally = sandbox.start(&["--plugin", hostile.to_str().unwrap(), "--grant", grants]);
+    std::thread::scope(|scope| {
+        let asked = "POST /counters/sleep/inc?by=3000000000";
+        scope.spawn(|| ask(tally.address(), asked));
+        wait_until("a call is under way", || instances(&tally, "guest_hostile") > 1);
+        let swaps: Vec<_> =
+            (0..12).map(|_| scope.spawn(|| swap(&tally, "shared-memory-atomic"))).collect();
+        wait_until("some are refused while one waits for the call", || {
+            swaps.iter().any(|swap| swap.is_finished())
+        });
+        assert_eq!(overview(&tally)["active"]["generation"], 1);
+        let answers: Vec<_> = swaps.into_iter().map(|swap| swap.join().unwrap()).collect();
+        let (made, refused): (Vec<_>, Vec<_>) =
+            answers.into_iter().partition(|answer| answer.status == 200);
+        assert!(refused.iter().all(|answer| answer.problem() == "swap-under-way"), "{refused:?}");
+        let mut generations: Vec<_> =
+            made.iter().map(|swap| swap.json()["generation"].as_u64().unwrap()).collect();
+        generations.sort_unstable();
+        assert_eq!(generations, (2..2 + made.len() as u64).collect::<Vec<_>>());
     });
-    assert_eq!(swap(&tally, "shared-memory-atomic").status, 200);
+}
+
+#[test]
+fn a_plugin_that_was_chosen_by_its_path_is_forgotten_when_it_is_out_of_reach() {
+    let sandbox = Sandbox::new();
+    let build = another_build(&sandbox, "shared-memory-atomic", 1);
+    let tally = sandbox.start(&["--grant", "build_1=shared-memory"]);
+    assert_eq!(swap(&tally, build.to_str().unwrap()).status, 200);
+    let is_known = || ask_admin(&tally, "GET /metrics", "").body.contains("plugin=\"build_1\"");
+    for known in [true, false] {
+        assert_eq!(swap(&tally, "shared-memory-atomic").status, 200);
+        assert_eq!(is_known(), known);
+    }
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::{
     io::{self, Read, Write},
     net::{SocketAddr, TcpStream},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 /// How long an answer may take.
@@ -91,8 +91,10 @@ impl Connection {
 
     /// What comes until `text` has come.
     pub fn read_until(&mut self, text: &str) -> String {
+        let deadline = Instant::now() + ANSWER_TIME_MAX;
         let mut received = String::new();
         while !received.contains(text) {
+            assert!(Instant::now() < deadline, "no {text:?} in {received}");
             let mut bytes = [0; 4096];
             let length = self.stream.read(&mut bytes).unwrap();
             assert!(length > 0, "the connection ended before {text:?}: {received}");

@@ -108,9 +108,15 @@ impl Database {
 
     /// Locks the row of the default counter.
     pub fn hold_row(&self) -> RowHeld {
+        self.hold_row_of("count")
+    }
+
+    /// Locks the row of the counter `key`.
+    pub fn hold_row_of(&self, key: &str) -> RowHeld {
         let mut shell = self.shell().stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
-        let statements = b"BEGIN; SELECT * FROM user_counter WHERE user_id = 'count' FOR UPDATE;\n";
-        shell.stdin.as_mut().unwrap().write_all(statements).unwrap();
+        let statements =
+            format!("BEGIN; SELECT * FROM user_counter WHERE user_id = '{key}' FOR UPDATE;\n");
+        shell.stdin.as_mut().unwrap().write_all(statements.as_bytes()).unwrap();
         wait_until("the shell has the row's lock", || {
             self.sessions("state = 'idle in transaction' AND query LIKE 'SELECT%'") == 1
         });

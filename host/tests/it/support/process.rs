@@ -112,6 +112,19 @@ impl Tally {
         self.address
     }
 
+    /// Whether it has read whatever was sent to it so far: nothing lies in the sockets of its main listener.
+    pub fn has_read_all(&self) -> bool {
+        // Of each socket: number, local and remote address, state, and the queues for sending and receiving.
+        let port = format!(":{:04X}", self.address.port());
+        let sockets = fs::read_to_string(format!("/proc/{}/net/tcp", self.child.id())).unwrap();
+        sockets.lines().map(|line| line.split_whitespace().collect::<Vec<_>>()).all(|socket| {
+            let unread = !socket[4].ends_with(":00000000");
+            let unsent = !socket[4].starts_with("00000000:");
+            let (local, remote) = (socket[1].ends_with(&port), socket[2].ends_with(&port));
+            !(local && unread || remote && unsent)
+        })
+    }
+
     /// Its admin listener.
     pub fn admin(&self) -> SocketAddr {
         self.admin.expect("it listens on TCP")

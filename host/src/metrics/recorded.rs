@@ -20,6 +20,10 @@ use crate::plugin::call::{CallError, TrapReason};
 /// The longest call that the dashboard's percentiles tell apart from longer ones, in µs.
 const WINDOW_TIME_US_MAX: u64 = 600_000_000;
 
+/// Plugins whose calls are told apart; those of more are counted together, under the name of [`OTHERS`].
+const PLUGINS_MAX: usize = 64;
+const OTHERS: &str = "others";
+
 /// Calls since the last look.
 #[derive(Debug)]
 pub struct Window {
@@ -60,15 +64,20 @@ impl Recorded {
         *self.requests.entry((route, status)).or_default() += 1;
     }
 
-    pub fn called(&mut self, plugin: &str, time: Duration, error: Option<&CallError>) {
+    fn calls_of(&mut self, plugin: &str) -> &mut Calls {
+        let is_new = !self.plugins.contains_key(plugin);
+        let plugin = if is_new && PLUGINS_MAX <= self.plugins.len() { OTHERS } else { plugin };
         if !self.plugins.contains_key(plugin) {
             self.plugins.insert(plugin.to_owned(), Calls::default());
         }
-        if let Some(calls) = self.plugins.get_mut(plugin) {
-            calls.times.entry(error.map_or("ok", outcome)).or_default().observe(time);
-            if let Some(CallError::Trapped(reason)) = error {
-                *calls.traps.entry(trap(*reason)).or_default() += 1;
-            }
+        self.plugins.get_mut(plugin).expect("it is there now")
+    }
+
+    pub fn called(&mut self, plugin: &str, time: Duration, error: Option<&CallError>) {
+        let calls = self.calls_of(plugin);
+        calls.times.entry(error.map_or("ok", outcome)).or_default().observe(time);
+        if let Some(CallError::Trapped(reason)) = error {
+            *calls.traps.entry(trap(*reason)).or_default() += 1;
         }
         let us = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
         self.window.times_us.saturating_record(us);

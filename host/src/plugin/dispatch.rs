@@ -219,6 +219,8 @@ impl Dispatcher {
                             plugin,
                             "calls of the plugin before go on for longer than --swap-drain-max"
                         );
+                        // What it was lent goes when they have ended, whether or not there is another swap.
+                        task::spawn_local(async move { this.retired_drained().await });
                     }
                 }
             }

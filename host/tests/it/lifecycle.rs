@@ -2,14 +2,13 @@ use std::{
     fs,
     os::unix::net::UnixDatagram,
     process::Output,
-    thread,
     time::{Duration, Instant},
 };
 
 use rustix::{fs::FlockOperation, process::Signal};
 use serde_json::json;
 
-use crate::support::{Connection, Sandbox, ask, wait_until};
+use crate::support::{Connection, Sandbox, ask, overview, wait_until};
 
 const INC: &[u8] = b"POST /inc HTTP/1.1\r\nhost: x\r\n\r\n";
 
@@ -65,8 +64,11 @@ fn a_swap_that_takes_long_does_not_hold_up_the_end() {
     let (host, length) = (tally.admin(), body.len());
     let head = format!("PUT /admin/plugin HTTP/1.1\r\nhost: {host}\r\ncontent-length: {length}");
     swap.write(format!("{head}\r\n\r\n{body}").as_bytes()).unwrap();
-    // Whichever step it is at then, it can't be done.
-    thread::sleep(Duration::from_millis(500));
+    wait_until("the new plugin is prepared", || {
+        let plugins = overview(&tally)["plugins"].clone();
+        let mut plugins = plugins.as_array().unwrap().iter();
+        plugins.any(|known| known["name"] == "shared-memory-atomic" && known["instances"] != 0)
+    });
     let began = Instant::now();
     tally.signal(Signal::TERM);
     assert_eq!(tally.wait().code(), Some(0));

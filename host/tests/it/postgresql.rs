@@ -486,5 +486,11 @@ fn calls_that_outlive_a_swap_go_on_and_a_later_fence_waits_for_them() {
         drop(held);
         assert_eq!(call.join().unwrap().count(), 2);
     });
+    let instances = || {
+        let plugins = overview(&tally)["plugins"].clone();
+        let mut plugins = plugins.as_array().unwrap().iter();
+        plugins.find(|known| known["name"] == EXACT[0]).unwrap()["instances"].clone()
+    };
+    wait_until("what the old plugin was lent is gone", || instances() == 0);
     assert_eq!(swap(&tally, "shared-memory-atomic").json()["fenced"], true);
 }

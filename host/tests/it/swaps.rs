@@ -214,20 +214,25 @@ fn a_host_that_stops_while_a_swap_holds_calls_back_answers_what_it_received() {
     let sandbox = Sandbox::new();
     let hostile = guest("guest-hostile");
     let grants = "guest_hostile=shared-memory+file-lock+clocks+log";
-    let tally = sandbox.start(&["--plugin", hostile.to_str().unwrap(), "--grant", grants]);
+    let plugin = ["--plugin", hostile.to_str().unwrap(), "--grant", grants];
+    // Most of them have nothing to do, and end as soon as they are told to.
+    let tally = sandbox.start(&[&plugin[..], &["--workers", "8"]].concat());
     let slept = 500_000_000;
     std::thread::scope(|scope| {
         let sleeping =
             scope.spawn(|| ask(tally.address(), &format!("POST /counters/sleep/inc?by={slept}")));
         wait_until("a call is under way", || instances(&tally, "guest_hostile") > 1);
         let swapping = scope.spawn(|| swap(&tally, "shared-memory-atomic"));
-        // Ready although calls are held back: a swap is no reason to send traffic elsewhere.
-        let clients =
-            [(); 8].map(|()| scope.spawn(|| ask(tally.address(), "POST /counters/well/inc")));
+        wait_until("the swap is prepared", || instances(&tally, "shared-memory-atomic") > 8);
+        let mut held_back = [(); 3].map(|()| Connection::open(tally.address()));
+        for client in &mut held_back {
+            client.write(b"POST /counters/well/inc HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
+        }
+        wait_until("the calls have come", || tally.has_read_all());
         tally.signal(Signal::TERM);
         assert_eq!(sleeping.join().unwrap().count(), slept);
-        for client in clients {
-            assert_eq!(client.join().unwrap().status, 200);
+        for mut client in held_back {
+            assert_eq!(client.answer().unwrap().status, 200);
         }
         // Made or not, it ends.
         let _ = swapping.join().unwrap();

@@ -15,9 +15,9 @@ pub struct SwapSettings {
     #[arg(long, env, value_name = "MS", default_value_t = 5_000, value_parser = value_parser!(u32).range(10..=600_000))]
     pub swap_pause_max: u32,
 
-    /// Time that calls which began on the old plugin may take to end after a swap, in ms (0 to 600000).
+    /// Time that a swap waits for calls which began on the old plugin, in ms (0 to 600000).
     ///
-    /// Those that take longer are cut off, and their callers told that the outcome is unknown.
+    /// Those that take longer end in their own time; what the old plugin was lent goes with the last.
     #[arg(long, env, value_name = "MS", default_value_t = 10_000, value_parser = value_parser!(u32).range(0..=600_000))]
     pub swap_drain_max: u32,
 

@@ -48,7 +48,8 @@ type Requests = BTreeMap<(&'static str, u16), u64>;
 #[derive(Debug, Default)]
 pub struct Recorded {
     requests: Requests,
-    plugins: BTreeMap<String, Calls>,
+    /// Few, and the one that serves is called again and again, so looking through them is quick.
+    plugins: Vec<(String, Calls)>,
     window: Window,
 }
 
@@ -65,12 +66,19 @@ impl Recorded {
     }
 
     fn calls_of(&mut self, plugin: &str) -> &mut Calls {
-        let is_new = !self.plugins.contains_key(plugin);
-        let plugin = if is_new && PLUGINS_MAX <= self.plugins.len() { OTHERS } else { plugin };
-        if !self.plugins.contains_key(plugin) {
-            self.plugins.insert(plugin.to_owned(), Calls::default());
-        }
-        self.plugins.get_mut(plugin).expect("it is there now")
+        let known = self
+            .idx_of(plugin)
+            .or_else(|| (PLUGINS_MAX <= self.plugins.len()).then(|| self.idx_of(OTHERS)).flatten());
+        let idx = known.unwrap_or_else(|| {
+            let name = if self.plugins.len() < PLUGINS_MAX { plugin } else { OTHERS };
+            self.plugins.push((name.to_owned(), Calls::default()));
+            self.plugins.len() - 1
+        });
+        &mut self.plugins[idx].1
+    }
+
+    fn idx_of(&self, plugin: &str) -> Option<usize> {
+        self.plugins.iter().position(|(name, _)| name == plugin)
     }
 
     pub fn called(&mut self, plugin: &str, time: Duration, error: Option<&CallError>) {
@@ -130,10 +138,16 @@ impl Workers {
 
     /// Calls of `plugin`, and how many of them trapped.
     pub fn of_plugin(&self, plugin: &str) -> (u64, u64) {
-        let (_, plugins) = self.sums();
-        plugins.get(plugin).map_or((0, 0), |calls| {
-            (calls.times.values().map(Times::count).sum(), calls.traps.values().sum())
-        })
+        let mut sum = (0, 0);
+        for worker in lock(&self.0).iter() {
+            let recorded = lock(worker);
+            if let Some(idx) = recorded.idx_of(plugin) {
+                let calls = &recorded.plugins[idx].1;
+                sum.0 += calls.times.values().map(Times::count).sum::<u64>();
+                sum.1 += calls.traps.values().sum::<u64>();
+            }
+        }
+        sum
     }
 
     fn sums(&self) -> (Requests, BTreeMap<String, Calls>) {
@@ -207,5 +221,17 @@ mod tests {
         assert!((3_000..3_030).contains(&longest), "{longest} µs");
         assert_eq!(workers.take_window().times_us.len(), 0);
         assert_eq!(workers.of_plugin("a"), (2, 0));
+    }
+
+    #[test]
+    fn calls_of_more_plugins_than_are_told_apart_are_counted_together() {
+        let workers = Workers::default();
+        let worker = workers.add();
+        for number in 0..PLUGINS_MAX + 5 {
+            lock(&worker).called(&number.to_string(), Duration::ZERO, None);
+        }
+        lock(&worker).called("0", Duration::ZERO, None);
+        assert_eq!((workers.of_plugin("0"), workers.of_plugin(OTHERS)), ((2, 0), (5, 0)));
+        assert_eq!(lock(&worker).plugins.len(), PLUGINS_MAX + 1);
     }
 }

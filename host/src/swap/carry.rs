@@ -18,7 +18,7 @@ use std::{
 use tokio::time::timeout;
 
 use super::{
-    journal::{Journal, State},
+    journal::{Journal, Record, State},
     request::{Carried, SwapError},
 };
 use crate::{
@@ -89,7 +89,10 @@ impl Carry {
             )));
         }
         this.journal.check_writable().map_err(SwapError::Refused)?;
-        let emptied = if overwrite { this.empty_target().await } else { this.check_target().await };
+        // What can't be read says where other counts are, and must not be written over.
+        let last = this.journal.last().map_err(|error| SwapError::Refused(error.to_string()))?;
+        let emptied =
+            if overwrite { this.empty_target().await } else { this.check_target(last).await };
         emptied.map_err(SwapError::Refused)?;
         Ok(this)
     }
@@ -102,9 +105,8 @@ impl Carry {
         &self.to.plugin().protocol().storage
     }
 
-    async fn check_target(&self) -> Result<(), String> {
-        let interrupted = self.journal.last().map_err(|error| error.to_string())?;
-        let why = match interrupted {
+    async fn check_target(&self, last: Option<Record>) -> Result<(), String> {
+        let why = match last {
             Some(record) if record.state == State::Copying && record.to == self.target().0 => {
                 ", perhaps from a carry that was interrupted"
             }

@@ -31,7 +31,7 @@ use crate::{
     },
     shutdown::Stopping,
     swap::{
-        self, Swapper,
+        Swapper,
         candidate::{Candidates, Compilers},
         journal::Journal,
         request::SwapHandle,
@@ -115,7 +115,7 @@ impl Host {
         let compile_time = config.swaps.compile_time();
         let candidates =
             Candidates::new(engine, region_name, workers, compile_time, compilers.clone());
-        let (swaps, requests) = swap::requests();
+        let (swaps, requests) = SwapHandle::new();
         let admin = Admin {
             swaps: swaps.clone(),
             status: status.clone(),
@@ -130,8 +130,13 @@ impl Host {
             seat: control_seat,
             make_swapper: {
                 let (settings, status) = (config.swaps.clone(), status.clone());
-                move |dispatcher| {
-                    Swapper::new(settings, candidates, threads, dispatcher, status, journal)
+                move |dispatcher| Swapper {
+                    settings,
+                    candidates,
+                    threads,
+                    dispatcher,
+                    status,
+                    journal,
                 }
             },
             swaps: (swaps.clone(), requests),

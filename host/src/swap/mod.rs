@@ -32,9 +32,7 @@ use self::{
     candidate::{Candidate, Candidates},
     carry::{Carry, Deadline},
     journal::Journal,
-    request::{
-        Carried, CarryWish, Change, Done, Request, Requests, SwapError, SwapHandle, Swapped,
-    },
+    request::{Carried, CarryWish, Change, Done, Request, Requests, SwapError, Swapped},
     settings::SwapSettings,
     status::{Attempt, Status},
 };
@@ -52,27 +50,21 @@ const PREPARE_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// Makes swaps, one at a time. It belongs to the thread of its dispatcher.
 pub struct Swapper {
-    settings: SwapSettings,
-    candidates: Candidates,
-    threads: Threads,
-    dispatcher: Rc<Dispatcher>,
-    status: Arc<Status>,
-    journal: Arc<Journal>,
+    /// Its bounds.
+    pub settings: SwapSettings,
+    /// Where new plugins come from.
+    pub candidates: Candidates,
+    /// The threads that call the plugin.
+    pub threads: Threads,
+    /// One of them: the thread on which swaps are made.
+    pub dispatcher: Rc<Dispatcher>,
+    /// Where it tells what the swaps have come to.
+    pub status: Arc<Status>,
+    /// Where it remembers carries.
+    pub journal: Arc<Journal>,
 }
 
 impl Swapper {
-    /// Swaps the plugin on `threads`, of which `dispatcher` is one.
-    pub fn new(
-        settings: SwapSettings,
-        candidates: Candidates,
-        threads: Threads,
-        dispatcher: Rc<Dispatcher>,
-        status: Arc<Status>,
-        journal: Arc<Journal>,
-    ) -> Self {
-        Self { settings, candidates, threads, dispatcher, status, journal }
-    }
-
     /// Makes the swaps that are asked for, until nobody can ask any more.
     pub async fn run(self, mut requests: Requests) {
         while let Some(Request { change, carry, trigger, reply }) = requests.recv().await {
@@ -225,9 +217,4 @@ pub async fn tick(pool: &Rc<Pool>) -> Result<(), String> {
     }
     let name = pool.plugin().name();
     pool.tick().await.map_err(|error| format!("the work of {name} at an interval failed: {error}"))
-}
-
-/// By which swaps are asked for, and the other end.
-pub fn requests() -> (SwapHandle, Requests) {
-    SwapHandle::new()
 }

@@ -154,7 +154,8 @@ pub struct SwapHandle(mpsc::Sender<Request>);
 pub type Requests = mpsc::Receiver<Request>;
 
 impl SwapHandle {
-    pub(super) fn new() -> (Self, Requests) {
+    /// A handle, and the other end.
+    pub fn new() -> (Self, Requests) {
         let (sender, requests) = mpsc::channel(WAITING_MAX);
         (Self(sender), requests)
     }

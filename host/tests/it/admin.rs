@@ -6,7 +6,9 @@ use std::{
     process::Output,
 };
 
-use crate::support::{Answer, Connection, Sandbox, Tally, ask, ask_admin, overview, send, swap};
+use crate::support::{
+    Answer, Connection, Sandbox, Tally, ask, ask_admin, bundled, overview, send, swap, wait_until,
+};
 
 const TOKEN: &str = "0123456789abcdef";
 
@@ -20,8 +22,7 @@ fn upload(tally: &Tally, name: &str, wasm: &[u8]) -> Answer {
 }
 
 fn atomic() -> &'static [u8] {
-    let bundled = tally_host::plugin::catalog::BUNDLED;
-    bundled.iter().find(|bundled| bundled.name == "shared-memory-atomic").unwrap().wasm
+    bundled("shared-memory-atomic")
 }
 
 fn names_in(directory: &Path) -> Vec<String> {
@@ -288,4 +289,21 @@ fn events_begin_with_what_was_and_go_on_with_what_happens() {
     assert_eq!(ask_admin(&tally, "POST /admin/increment", "").count(), 1);
     seen = events.read_until("\"value\":1,");
     assert!(seen.contains("event: sample"), "{seen}");
+}
+
+#[test]
+fn as_many_may_watch_as_there_are_places_and_one_that_leaves_makes_room() {
+    let sandbox = Sandbox::new();
+    let tally = sandbox.start(&[]);
+    let watch = || {
+        let mut events = Connection::open(tally.admin());
+        events.write(b"GET /admin/events HTTP/1.1\r\nhost: localhost\r\n\r\n").unwrap();
+        events.read_until("\r\n\r\n").contains("200 OK").then_some(events)
+    };
+    let watching = [(); 16].map(|()| watch().expect("a place"));
+    assert!(watch().is_none());
+    // The others are served all the same.
+    assert_eq!(swap(&tally, "shared-memory-flock").status, 200);
+    drop(watching);
+    wait_until("there is room again", || watch().is_some());
 }

@@ -7,6 +7,8 @@ mod support;
 mod admin;
 /// Counts that move from one storage to another.
 mod carrying;
+/// Carries that fail, are given up, or are cut short by the end of the host.
+mod carrying_failures;
 /// The commands other than serving.
 mod commands;
 /// The dashboard in a browser.
@@ -27,6 +29,8 @@ mod periodic;
 mod postgresql;
 /// A database that goes away, and comes back.
 mod postgresql_outages;
+/// Swaps between methods that may overlap.
+mod postgresql_swaps;
 /// Every plugin under load, over HTTP: right, or caught.
 mod scenarios;
 /// Clients that are slow on purpose.

@@ -3,38 +3,9 @@ use std::{fs, path::Path};
 use rustix::process::Signal;
 
 use crate::support::{
-    Database, Sandbox, Tally, ask, ask_admin, guest, load_while, overview, swap, wait_until,
+    Database, Sandbox, Tally, another_build, ask, ask_admin, bundled, guest, load_while, overview,
+    renamed, slow_to_compile, swap, wait_until,
 };
-
-/// A component that works, as a file's content.
-fn atomic() -> Vec<u8> {
-    bundled("shared-memory-atomic").to_vec()
-}
-
-fn bundled(name: &str) -> &'static [u8] {
-    let bundled = tally_host::plugin::catalog::BUNDLED;
-    bundled.iter().find(|bundled| bundled.name == name).unwrap().wasm
-}
-
-/// `wasm` with each `from` replaced, which is as long: names of other versions and functions.
-fn renamed(wasm: &[u8], from: &str, to: &str) -> Vec<u8> {
-    assert_eq!(from.len(), to.len());
-    let mut renamed = wasm.to_vec();
-    let mut idx = 0;
-    while let Some(found) =
-        renamed[idx..].windows(from.len()).position(|window| window == from.as_bytes())
-    {
-        idx += found;
-        renamed[idx..idx + to.len()].copy_from_slice(to.as_bytes());
-    }
-    assert!(idx > 0, "{from} is not in it");
-    renamed
-}
-
-/// The same component with other content: a custom section at its end.
-fn marked(wasm: &[u8], mark: u8) -> Vec<u8> {
-    [wasm, &[0, 3, 1, b'x', mark]].concat()
-}
 
 fn write(path: &Path, content: &[u8]) {
     let temporary = path.with_extension("new");
@@ -55,7 +26,7 @@ fn is_ready(tally: &Tally, name: &str) -> bool {
 #[test]
 fn each_bad_plugin_is_refused_with_its_own_reason_and_no_request_fails() {
     let sandbox = Sandbox::new();
-    let (wasm, hostile) = (atomic(), guest("guest-hostile"));
+    let (wasm, hostile) = (bundled("shared-memory-atomic"), guest("guest-hostile"));
     let first_call = fs::read(guest("guest-first-call")).unwrap();
     let bad: [(&str, Vec<u8>, &[&str]); 12] = [
         ("not_wasm", b"hello".to_vec(), &["it is not WebAssembly"]),
@@ -68,7 +39,7 @@ fn each_bad_plugin_is_refused_with_its_own_reason_and_no_request_fails() {
         ),
         (
             "older_contract",
-            renamed(&wasm, "counter/counter@1.0.0", "counter/counter@0.9.0"),
+            renamed(wasm, "counter/counter@1.0.0", "counter/counter@0.9.0"),
             &[
                 "it exports tally:counter/counter@0.9.0",
                 "this host calls tally:counter/counter@1.0.0",
@@ -76,17 +47,13 @@ fn each_bad_plugin_is_refused_with_its_own_reason_and_no_request_fails() {
         ),
         (
             "older_capability",
-            renamed(&wasm, "shared-memory/cells@1.0.0", "shared-memory/cells@0.9.0"),
+            renamed(wasm, "shared-memory/cells@1.0.0", "shared-memory/cells@0.9.0"),
             &[
                 "it imports tally:shared-memory/cells@0.9.0",
                 "offers tally:shared-memory/cells@1.0.0",
             ],
         ),
-        (
-            "missing_export",
-            renamed(&wasm, "increment", "incroment"),
-            &["has no function increment"],
-        ),
+        ("missing_export", renamed(wasm, "increment", "incroment"), &["has no function increment"]),
         (
             "not_granted",
             fs::read(hostile).unwrap(),
@@ -99,7 +66,7 @@ fn each_bad_plugin_is_refused_with_its_own_reason_and_no_request_fails() {
         ("first_trap", first_call.clone(), &["increment", "it trapped"]),
         ("first_loop", first_call, &["increment", "--call-cpu-max"]),
         ("truncated", wasm[..wasm.len() / 2].to_vec(), &["it is damaged"]),
-        ("too_large", wasm.clone(), &["larger than --plugin-file-max (64 MiB)"]),
+        ("too_large", wasm.to_vec(), &["larger than --plugin-file-max (64 MiB)"]),
     ];
     let granted = "older_contract=shared-memory,older_capability=shared-memory,missing_export=shared-memory,\
                    first_trap=shared-memory+config,first_loop=shared-memory+config,truncated=shared-memory";
@@ -138,7 +105,7 @@ fn a_file_that_changes_while_it_is_read_is_refused() {
     let path = sandbox.path().join("restless.wasm");
     let tally = sandbox.start(&["--grant", "restless=shared-memory"]);
     // Large enough that reading it takes longer than the next write to it takes to come.
-    let mut wasm = atomic();
+    let mut wasm = bundled("shared-memory-atomic").to_vec();
     let filler = 32 * 1024 * 1024;
     wasm.push(0);
     // The size of a section is a number in LEB128, of the name's length, the name and the filler.
@@ -294,7 +261,7 @@ fn a_changed_file_in_the_plugin_directory_is_swapped_in_by_its_content() {
     let directory = sandbox.path().join("plugins");
     fs::create_dir(&directory).unwrap();
     let file = directory.join("mine.wasm");
-    fs::write(&file, atomic()).unwrap();
+    fs::write(&file, bundled("shared-memory-atomic")).unwrap();
     let tally = sandbox.start(&[
         "--plugin-dir",
         directory.to_str().unwrap(),
@@ -307,15 +274,15 @@ fn a_changed_file_in_the_plugin_directory_is_swapped_in_by_its_content() {
     let first = digest();
 
     // Another time stamp and the same content is no reason.
-    write(&file, &atomic());
+    write(&file, bundled("shared-memory-atomic"));
     // A new file is known, and reported in the order in which they come.
-    write(&directory.join("other.wasm"), &atomic());
+    write(&directory.join("other.wasm"), bundled("shared-memory-atomic"));
     wait_until("the new file is ready", || is_ready(&tally, "other"));
     assert_eq!((digest(), overview(&tally)["swaps"].as_u64()), (first.clone(), Some(0)));
 
     // Other content of the same size with the old time stamp is one.
     let before = fs::metadata(&file).unwrap().modified().unwrap();
-    let other = renamed(&atomic(), "wit-component", "wit-c0mponent");
+    let other = renamed(bundled("shared-memory-atomic"), "wit-component", "wit-c0mponent");
     // In place, so that it is the same file by all but its content and the time of its last change.
     fs::write(&file, &other).unwrap();
     fs::File::open(&file).unwrap().set_modified(before).unwrap();
@@ -324,37 +291,19 @@ fn a_changed_file_in_the_plugin_directory_is_swapped_in_by_its_content() {
 
     // Half a file is not, and says so.
     let second = digest();
-    write(&file, &marked(&atomic(), 1)[..1000]);
+    write(&file, &another_build("shared-memory-atomic", 1)[..1000]);
     wait_until("half a file is refused", || {
         overview(&tally)["failures"][0]["reason"].as_str().is_some_and(|why| why.contains("mine"))
     });
     assert_eq!((digest(), overview(&tally)["swaps"].as_u64()), (second, Some(1)));
 
     // A plugin that was ready stays so with the content that it had.
-    write(&directory.join("other.wasm"), &atomic()[..1000]);
+    write(&directory.join("other.wasm"), &bundled("shared-memory-atomic")[..1000]);
     wait_until("half a file of the other plugin is refused", || {
         overview(&tally)["failures"][0]["reason"].as_str().is_some_and(|why| why.contains("other"))
     });
     assert!(is_ready(&tally, "other"));
     assert_eq!(ask(tally.address(), "POST /inc").status, 200);
-}
-
-/// A component that holds its largest core module many times more, which are compiled although nothing uses them.
-fn slow_to_compile(wasm: &[u8]) -> Vec<u8> {
-    let (mut rest, mut largest) = (&wasm[8..], &wasm[..0]);
-    while let [id, sized @ ..] = rest {
-        // The size of a section is a number in LEB128.
-        let digits = sized.iter().position(|byte| byte & 0x80 == 0).unwrap() + 1;
-        let size =
-            sized[..digits].iter().rev().fold(0, |size, byte| size << 7 | usize::from(byte & 0x7f));
-        let (section, after) = rest.split_at(1 + digits + size);
-        if *id == 1 && section.len() > largest.len() {
-            largest = section;
-        }
-        rest = after;
-    }
-    assert!(largest.len() > 10_000);
-    [wasm, &largest.repeat(2_000_000 / largest.len())].concat()
 }
 
 #[test]

@@ -1,9 +1,8 @@
-use std::{fs, path::PathBuf};
-
 use rustix::process::Signal;
 
 use crate::support::{
-    Connection, Sandbox, Tally, ask, ask_admin, guest, load_with_swaps, overview, swap, wait_until,
+    Connection, Sandbox, Tally, another_build_in, ask, ask_admin, guest, load_with_swaps, overview,
+    swap, wait_until,
 };
 
 /// Swaps in one test; the benchmark makes a thousand.
@@ -26,18 +25,6 @@ fn wait_for_swaps(tally: &Tally, count: u64) {
     wait_until("the swaps were made", || overview(tally)["swaps"].as_u64().unwrap() >= count);
 }
 
-/// Another build of a bundled plugin: its component with a custom section, which means nothing.
-fn another_build(sandbox: &Sandbox, name: &str, mark: u8) -> PathBuf {
-    let bundled = tally_host::plugin::catalog::BUNDLED;
-    let bundled = bundled.iter().find(|bundled| bundled.name == name).unwrap();
-    // Section 0, its size, the length of its name, the name, and the content.
-    let mut wasm = bundled.wasm.to_vec();
-    wasm.extend([0, 3, 1, b'x', mark]);
-    let path = sandbox.path().join(format!("build_{mark}.wasm"));
-    fs::write(&path, wasm).unwrap();
-    path
-}
-
 #[test]
 fn swaps_between_locks_of_one_storage_lose_nothing_and_fail_no_request() {
     let sandbox = Sandbox::new();
@@ -57,7 +44,7 @@ fn swaps_between_the_three_shared_memory_plugins_lose_nothing_where_each_alone_w
 #[test]
 fn swaps_between_two_builds_of_one_plugin_lose_nothing_and_fail_no_request() {
     let sandbox = Sandbox::new();
-    let builds = [1, 2].map(|mark| another_build(&sandbox, "shared-memory-flock", mark));
+    let builds = [1, 2].map(|mark| another_build_in(sandbox.path(), "shared-memory-flock", mark));
     let grants =
         [1, 2].map(|mark| format!("build_{mark}=shared-memory+file-lock+clocks")).join(",");
     let tally = sandbox.start(&["--grant", &grants]);
@@ -67,7 +54,7 @@ fn swaps_between_two_builds_of_one_plugin_lose_nothing_and_fail_no_request() {
 #[test]
 fn only_plugins_that_exclude_each_other_overlap() {
     let sandbox = Sandbox::new();
-    let build = another_build(&sandbox, "shared-memory-atomic", 1);
+    let build = another_build_in(sandbox.path(), "shared-memory-atomic", 1);
     let tally = sandbox.start(&["--grant", "build_1=shared-memory"]);
     for (plugin, fenced) in [
         ("shared-memory-atomic", false),
@@ -199,7 +186,7 @@ fn swaps_are_made_one_after_the_other_and_too_many_at_once_are_refused() {
 #[test]
 fn a_plugin_that_was_chosen_by_its_path_is_forgotten_when_it_is_out_of_reach() {
     let sandbox = Sandbox::new();
-    let build = another_build(&sandbox, "shared-memory-atomic", 1);
+    let build = another_build_in(sandbox.path(), "shared-memory-atomic", 1);
     let tally = sandbox.start(&["--grant", "build_1=shared-memory"]);
     assert_eq!(swap(&tally, build.to_str().unwrap()).status, 200);
     let is_known = || ask_admin(&tally, "GET /metrics", "").body.contains("plugin=\"build_1\"");

@@ -2,12 +2,14 @@
 
 mod browser;
 mod client;
+mod components;
 mod guests;
 mod postgresql;
 mod process;
 
 pub use browser::Browser;
 pub use client::{Answer, Connection, ask, send};
+pub use components::{another_build, another_build_in, bundled, renamed, slow_to_compile};
 pub use guests::guest;
 pub use postgresql::{Cluster, Database, wait_until};
 pub use process::{Sandbox, Tally};
@@ -91,6 +93,27 @@ pub fn swap(tally: &Tally, plugin: &str) -> Answer {
 pub fn swap_and_carry(tally: &Tally, plugin: &str) -> Answer {
     let body = serde_json::json!({ "plugin": plugin, "carry": true });
     ask_admin(tally, "PUT /admin/plugin", &body.to_string())
+}
+
+/// As [`swap_and_carry`]; returns what was done.
+pub fn carry(tally: &Tally, plugin: &str) -> serde_json::Value {
+    let answer = swap_and_carry(tally, plugin);
+    assert_eq!(answer.status, 200, "{plugin}: {answer:?}");
+    answer.json()
+}
+
+/// As [`carry`], and gives up what is there.
+pub fn overwrite(tally: &Tally, plugin: &str) -> serde_json::Value {
+    let body = serde_json::json!({ "plugin": plugin, "carry": true, "overwrite": true });
+    let answer = ask_admin(tally, "PUT /admin/plugin", &body.to_string());
+    assert_eq!(answer.status, 200, "{plugin}: {answer:?}");
+    answer.json()
+}
+
+/// A problem with this code, in which `part` stands.
+pub fn check_refused(answer: &Answer, code: &str, part: &str) {
+    assert_eq!(answer.problem(), code);
+    assert!(answer.body.contains(part), "no {part:?} in {answer:?}");
 }
 
 /// What `GET /admin/plugins` says.

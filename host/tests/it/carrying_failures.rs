@@ -1,0 +1,330 @@
+use std::{
+    fs,
+    io::Write,
+    path::PathBuf,
+    process::Stdio,
+    sync::atomic::{AtomicU64, Ordering},
+    thread,
+    time::{Duration, Instant},
+};
+
+use crate::support::{
+    Connection, Database, Sandbox, ask, ask_admin, carry, check_refused, overview, overwrite, swap,
+    swap_and_carry, wait_until,
+};
+
+const INC: &[u8] = b"POST /inc HTTP/1.1\r\nhost: x\r\n\r\n";
+
+#[test]
+fn a_carry_that_fails_in_the_middle_is_undone() {
+    let sandbox = Sandbox::new();
+    let database = Database::new();
+    database.create();
+    // Only the second of two keys fits, and it is written after the first.
+    database.psql(
+        "CREATE TABLE user_counter (user_id varchar(255) PRIMARY KEY, counter bigint NOT NULL, \
+         version bigint NOT NULL, CHECK (user_id <> 'unwelcome'))",
+    );
+    let tally = database.start(&sandbox, &[]);
+    assert_eq!(ask(tally.address(), "POST /inc").count(), 1);
+    assert_eq!(ask(tally.address(), "POST /counters/unwelcome/inc").count(), 1);
+    let refused = swap_and_carry(&tally, "postgresql-inplace-update");
+    check_refused(&refused, "plugin-refused", "can't be written");
+    assert_eq!(ask(tally.address(), "POST /inc").count(), 2);
+    assert_eq!(total_in(&database), "0");
+    // Without the key that was in the way it works, and nothing of the first attempt is left.
+    assert_eq!(ask(tally.address(), "POST /counters/unwelcome/reset").status, 200);
+    assert_eq!(carry(&tally, "postgresql-inplace-update")["carried"]["total"], "2");
+}
+
+/// Kills in one test.
+const KILLS: u32 = 100;
+
+/// What clients know of their increments.
+#[derive(Default)]
+struct Increments {
+    acknowledged: AtomicU64,
+    unknown: AtomicU64,
+}
+
+impl Increments {
+    /// Increments until the host is gone.
+    fn make(&self, mut connection: Connection) {
+        loop {
+            // What was never sent was not counted.
+            if connection.write(INC).is_err() {
+                return;
+            }
+            match connection.answer() {
+                Some(answer) => {
+                    assert_eq!(answer.status, 200, "{answer:?}");
+                    self.acknowledged.fetch_add(1, Ordering::SeqCst);
+                }
+                None => {
+                    self.unknown.fetch_add(1, Ordering::SeqCst);
+                    return;
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn killed_during_carries_the_host_says_where_the_counts_are_and_they_are_right_there() {
+    let sandbox = Sandbox::new();
+    let known = Increments::default();
+    let plugins = ["shared-memory-atomic", "disk-flock"];
+    let mut interrupted = 0;
+    let mut serving = 0;
+    for kill in 0..KILLS {
+        let tally = sandbox.start(&["--plugin", plugins[serving]]);
+        // Other times in each round, from none to some carries.
+        let lifetime = Duration::from_micros(u64::from(kill) * 7_919 % 60_000);
+        let clients = [(); 4].map(|()| Connection::open(tally.address()));
+        let mut connection = Connection::open(tally.admin());
+        thread::scope(|scope| {
+            for client in clients {
+                scope.spawn(|| known.make(client));
+            }
+            let carrying = scope.spawn(|| {
+                for plugin in [1, 0].into_iter().cycle().skip(serving) {
+                    let body = format!(r#"{{"plugin":"{}","carry":true,"overwrite":true}}"#, plugins[plugin]);
+                    let request = format!(
+                        "PUT /admin/plugin HTTP/1.1\r\nhost: localhost\r\ncontent-length: {}\r\n\r\n{body}",
+                        body.len()
+                    );
+                    if connection.write(request.as_bytes()).is_err() || connection.answer().is_none() {
+                        return;
+                    }
+                }
+            });
+            let until = Instant::now() + lifetime;
+            while Instant::now() < until {
+                thread::yield_now();
+            }
+            tally.kill_now();
+            carrying.join().unwrap();
+        });
+        drop(tally);
+
+        let again = sandbox.start(&["--plugin", plugins[serving]]);
+        let carry = &overview(&again)["carry"];
+        interrupted += usize::from(carry["state"] != "cleared" && !carry.is_null());
+        if let Some(counts_in) = carry["counts_in"].as_str() {
+            serving = usize::from(counts_in.contains("count.txt"));
+            assert!(sandbox.stderr().contains(counts_in), "{}", sandbox.stderr());
+        }
+        assert_eq!(swap(&again, plugins[serving]).status, 200);
+        let count = ask(again.address(), "GET /count").count() as u64;
+        let acknowledged = known.acknowledged.load(Ordering::SeqCst);
+        let unknown = known.unknown.load(Ordering::SeqCst);
+        assert!(
+            (acknowledged..=acknowledged + unknown).contains(&count),
+            "after {kill} kills {acknowledged} are acknowledged and {unknown} unknown, but {count} counted in {}",
+            plugins[serving]
+        );
+        again.kill();
+    }
+    println!("{interrupted} of {KILLS} kills interrupted a carry");
+    assert!(interrupted > 0, "no kill came at the right moment");
+}
+
+fn total_in(database: &Database) -> String {
+    database.psql("SELECT coalesce(sum(counter), 0) FROM user_counter")
+}
+
+/// Makes the table of counters, in which `statements` come before each write; `NEW` is the new row.
+fn with_trigger(database: &Database, statements: &str) {
+    database.create();
+    database.psql(
+        "CREATE TABLE user_counter (user_id varchar(255) PRIMARY KEY, counter bigint NOT NULL, version bigint NOT NULL)",
+    );
+    database.psql(&format!(
+        "CREATE FUNCTION meddle() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {statements} RETURN NEW; END $$"
+    ));
+    database.psql(
+        "CREATE TRIGGER meddler BEFORE INSERT OR UPDATE ON user_counter FOR EACH ROW EXECUTE FUNCTION meddle()",
+    );
+}
+
+#[test]
+fn a_carry_that_arrives_incomplete_or_altered_is_undone() {
+    for (meddling, arrived, left) in [
+        ("IF NEW.user_id = 'lost' THEN RETURN NULL; END IF;", "1 with a total of 1 are in", "0"),
+        (
+            "IF NEW.user_id = 'lost' AND NEW.counter > 0 THEN NEW.counter = 6; END IF;",
+            "2 with a total of 7 are in",
+            // What is not as it was copied may be somebody else's, and is left alone.
+            "6",
+        ),
+    ] {
+        let (sandbox, database) = (Sandbox::new(), Database::new());
+        with_trigger(&database, meddling);
+        let tally = database.start(&sandbox, &[]);
+        assert_eq!(ask(tally.address(), "POST /inc").count(), 1);
+        assert_eq!(ask(tally.address(), "POST /counters/lost/inc?by=5").count(), 5);
+        let refused = swap_and_carry(&tally, "postgresql-inplace-update");
+        check_refused(&refused, "plugin-refused", "2 counters with a total of 6");
+        check_refused(&refused, "plugin-refused", arrived);
+        assert_eq!(ask(tally.address(), "POST /inc").count(), 2);
+        assert_eq!(ask(tally.address(), "GET /counters/lost").count(), 5);
+        assert_eq!(total_in(&database), left);
+        assert_eq!(overview(&tally)["carry"].is_null(), left == "0");
+        database.psql("INSERT INTO user_counter VALUES ('theirs', 3, 0)");
+        let refused = swap_and_carry(&tally, "postgresql-inplace-update");
+        check_refused(&refused, "plugin-refused", "holds counts already");
+    }
+}
+
+#[test]
+fn a_carry_that_takes_too_long_is_undone() {
+    let (sandbox, database) = (Sandbox::new(), Database::new());
+    with_trigger(&database, "IF NEW.counter <> 0 THEN PERFORM pg_sleep(0.01); END IF;");
+    let tally = database.start(&sandbox, &["--swap-pause-max", "500"]);
+    let mut connection = Connection::open(tally.address());
+    // Written in three parts, the first of which takes as long as all may.
+    for key in 0..250 {
+        let request = format!("POST /counters/key-{key}/inc HTTP/1.1\r\nhost: x\r\n\r\n");
+        connection.write(request.as_bytes()).unwrap();
+        assert_eq!(connection.answer().unwrap().count(), 1);
+    }
+    let refused = swap_and_carry(&tally, "postgresql-inplace-update");
+    check_refused(&refused, "plugin-refused", "--swap-pause-max (500 ms)");
+    assert_eq!(ask(tally.address(), "POST /counters/key-0/inc").count(), 2);
+    assert_eq!(database.psql("SELECT count(*) > 0 FROM user_counter"), "t", "a part was written");
+    assert_eq!(total_in(&database), "0");
+}
+
+fn journal(sandbox: &Sandbox) -> PathBuf {
+    sandbox.path().join("state").join("region.carry.json")
+}
+
+fn journaled(sandbox: &Sandbox) -> serde_json::Value {
+    serde_json::from_slice(&fs::read(journal(sandbox)).unwrap()).unwrap()
+}
+
+#[test]
+fn while_counts_are_copied_nothing_is_counted_and_the_journal_says_that_they_are_in_the_old_storage()
+ {
+    let (sandbox, database) = (Sandbox::new(), Database::new());
+    with_trigger(
+        &database,
+        "IF NEW.user_id = 'count' AND NEW.counter > 0 THEN PERFORM pg_advisory_xact_lock(1); END IF;",
+    );
+    let args = ["--swap-pause-max", "60000", "--db-statement-time-max", "60000"];
+    let tally = database.start(&sandbox, &args);
+    assert_eq!(ask(tally.address(), "POST /inc").count(), 1);
+    let memory = overview(&tally)["active"]["storage"].clone();
+
+    let mut shell = database.shell().stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+    let mut statements = shell.stdin.take().unwrap();
+    statements.write_all(b"SELECT pg_advisory_lock(1);\n").unwrap();
+    let locks = |granted: bool| {
+        let query = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted =";
+        database.psql(&format!("{query} {granted}"))
+    };
+    wait_until("the shell has the lock", || locks(true) == "1");
+    thread::scope(|scope| {
+        let carrying = scope.spawn(|| carry(&tally, "postgresql-inplace-update"));
+        wait_until("the counts are on their way", || locks(false) == "1");
+        let copying = journaled(&sandbox);
+        assert_eq!(
+            (&copying["state"], &copying["from"]),
+            (&"copying".into(), &memory),
+            "{copying}"
+        );
+        let mut held_back = Connection::open(tally.address());
+        held_back.write(INC).unwrap();
+        // Nothing tells from outside that the request has come: the region would, if it were counted there.
+        wait_until("the request was read", || tally.has_read_all());
+        drop(statements);
+        assert!(shell.wait().unwrap().success());
+        assert_eq!(carrying.join().unwrap()["carried"]["total"], "1");
+        assert_eq!(held_back.answer().unwrap().count(), 2);
+    });
+    assert_eq!(ask(tally.address(), "GET /count").count(), 2);
+    let cleared = journaled(&sandbox);
+    assert_eq!((&cleared["state"], &cleared["from"]), (&"cleared".into(), &memory), "{cleared}");
+    let carry = &overview(&tally)["carry"];
+    assert_eq!(carry["counts_in"], overview(&tally)["active"]["storage"], "{carry}");
+}
+
+#[test]
+fn where_the_old_storage_can_not_be_emptied_the_counts_have_moved_all_the_same() {
+    let (sandbox, database) = (Sandbox::new(), Database::new());
+    with_trigger(
+        &database,
+        "IF NEW.user_id = 'count' AND NEW.counter = 0 THEN RAISE 'not mine'; END IF;",
+    );
+    database.psql("INSERT INTO user_counter VALUES ('count', 7, 0)");
+    let tally = database.start(&sandbox, &["--plugin", "postgresql-inplace-update"]);
+    assert_eq!(carry(&tally, "shared-memory-atomic")["carried"]["total"], "7");
+    assert!(sandbox.stderr().contains("a part of them stays in"), "{}", sandbox.stderr());
+    assert_eq!(ask(tally.address(), "POST /inc").count(), 8);
+    let memory = overview(&tally)["active"]["storage"].clone();
+    tally.kill();
+
+    let tally = database.start(&sandbox, &[]);
+    let moved = &overview(&tally)["carry"];
+    assert_eq!((&moved["state"], &moved["counts_in"]), (&"moved".into(), &memory), "{moved}");
+    assert!(sandbox.stderr().contains("interrupted after the counts had moved"));
+    database.psql("DROP TRIGGER meddler ON user_counter");
+    let refused = swap_and_carry(&tally, "postgresql-inplace-update");
+    check_refused(&refused, "plugin-refused", "holds counts already (count is 7)");
+    assert_eq!(overwrite(&tally, "postgresql-inplace-update")["carried"]["total"], "8");
+    assert_eq!(ask(tally.address(), "POST /inc").count(), 9);
+}
+
+/// Leaves 1 in the file and 2 in memory, and a journal that says that a carry from memory to the file was interrupted.
+fn interrupt_a_carry(sandbox: &Sandbox) {
+    let start = |plugin| sandbox.start(&["--plugin", plugin]);
+    let tally = start("disk-flock");
+    assert_eq!(ask(tally.address(), "POST /inc").count(), 1);
+    let disk = overview(&tally)["active"]["storage"].clone();
+    tally.kill();
+    let tally = start("shared-memory-atomic");
+    assert_eq!(ask(tally.address(), "POST /counters/count/inc?by=2").count(), 2);
+    let memory = overview(&tally)["active"]["storage"].clone();
+    tally.kill();
+    let record = serde_json::json!({
+        "from": memory, "to": disk, "state": "copying", "at_unix_ms": 1
+    });
+    fs::create_dir_all(journal(sandbox).parent().unwrap()).unwrap();
+    fs::write(journal(sandbox), record.to_string()).unwrap();
+}
+
+#[test]
+fn what_an_interrupted_carry_left_is_named_and_overwritten_only_on_demand() {
+    let sandbox = Sandbox::new();
+    interrupt_a_carry(&sandbox);
+    let tally = sandbox.start(&[]);
+    let carried = &overview(&tally)["carry"];
+    let memory = &overview(&tally)["active"]["storage"];
+    assert_eq!(&carried["counts_in"], memory);
+    let told = format!("was interrupted: the counts are in {}", memory.as_str().unwrap());
+    assert!(sandbox.stderr().contains(&told), "{}", sandbox.stderr());
+    let refused = swap_and_carry(&tally, "disk-flock");
+    check_refused(&refused, "plugin-refused", "perhaps from a carry that was interrupted");
+    assert_eq!(overwrite(&tally, "disk-flock")["carried"]["total"], "2");
+    assert_eq!(ask(tally.address(), "POST /inc").count(), 3);
+}
+
+#[test]
+fn a_journal_that_can_not_be_read_is_not_written_over() {
+    let sandbox = Sandbox::new();
+    let tally = sandbox.start(&[]);
+    assert_eq!(ask(tally.address(), "POST /inc").count(), 1);
+    fs::create_dir_all(journal(&sandbox).parent().unwrap()).unwrap();
+    fs::write(journal(&sandbox), "damaged").unwrap();
+    for body in [r#"{"plugin":"disk-flock","carry":true}"#, OVERWRITING] {
+        check_refused(&ask_admin(&tally, "PUT /admin/plugin", body), "plugin-refused", "repair it");
+    }
+    assert_eq!(fs::read_to_string(journal(&sandbox)).unwrap(), "damaged");
+    assert_eq!(ask(tally.address(), "POST /inc").count(), 2);
+    tally.kill();
+    let output = sandbox.run(&[]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("repair it"), "{output:?}");
+}
+
+const OVERWRITING: &str = r#"{"plugin":"disk-flock","carry":true,"overwrite":true}"#;

@@ -1,6 +1,12 @@
 //! What a region promises, to threads and to processes: each `Region` here is a mapping of its own.
 
-use std::{collections::HashMap, fs, sync::Barrier, thread};
+use std::{
+    collections::HashMap,
+    fs,
+    sync::Barrier,
+    thread,
+    time::{Duration, Instant},
+};
 
 use proptest::prelude::*;
 
@@ -146,8 +152,13 @@ fn processes_that_add_to_one_key_lose_no_addition() {
 fn processes_that_make_the_same_keys_at_the_same_time_lose_none() {
     let keys = || (0..5_000).map(|idx| format!("key-{idx}"));
     let (_dir, region) = at_once(5_000, |mine| {
+        let deadline = Instant::now() + Duration::from_secs(30);
         for key in keys() {
-            mine.add(&key, 1).unwrap();
+            // Refused, and so not counted, while another one that holds the table is not given the processor.
+            while let Err(error) = mine.add(&key, 1) {
+                assert_eq!(error, CellError::TableLocked);
+                assert!(Instant::now() < deadline, "the table stays locked");
+            }
         }
     });
     for key in keys() {

@@ -11,7 +11,7 @@ use std::{
 
 use tokio::{
     runtime,
-    sync::{oneshot, watch},
+    sync::watch,
     task::{LocalSet, spawn_local},
     time::{MissedTickBehavior, interval, timeout},
 };
@@ -50,7 +50,8 @@ pub struct Work<F> {
 /// The running thread.
 pub struct Control {
     thread: JoinHandle<()>,
-    stop: oneshot::Sender<()>,
+    /// Nothing is sent: that it is gone means that the thread has to end.
+    stop: watch::Sender<()>,
 }
 
 impl Control {
@@ -63,7 +64,7 @@ impl Control {
     where
         F: FnOnce(Rc<Dispatcher>) -> Swapper + Send + 'static,
     {
-        let (stop, stopped) = oneshot::channel();
+        let (stop, stopped) = watch::channel(());
         let runtime = runtime::Builder::new_current_thread()
             .enable_all()
             .max_blocking_threads(BLOCKING_THREADS_MAX)
@@ -76,10 +77,10 @@ impl Control {
         Ok(Self { thread, stop })
     }
 
-    /// Lets the plugin do its last work, and ends the thread.
+    /// Answers what the admin listener has received, lets the plugin do its last work, and ends the
+    /// thread.
     pub fn stop(self) {
-        // It fails only when the thread has panicked, which is told below.
-        let _ = self.stop.send(());
+        drop(self.stop);
         if self.thread.join().is_err() {
             tracing::error!("the control thread panicked");
         }
@@ -90,7 +91,7 @@ impl<F> Work<F>
 where
     F: FnOnce(Rc<Dispatcher>) -> Swapper,
 {
-    async fn go_on(self, stopped: oneshot::Receiver<()>) {
+    async fn go_on(self, mut stopped: watch::Receiver<()>) {
         let dispatcher = Dispatcher::start(self.seat);
         let (swaps, requests) = self.swaps;
         spawn_local((self.make_swapper)(dispatcher.clone()).run(requests));
@@ -99,11 +100,14 @@ where
         spawn_local(supervisor::stay_alive());
         spawn_local(tick_each(dispatcher.clone(), self.tick_interval));
         spawn_local(directory::watch(self.status, swaps.clone()));
-        if let Some((listener, admin)) = self.admin {
-            spawn_local(listener.serve(admin.router(dispatcher.clone())));
+        match self.admin {
+            Some((listener, admin)) => {
+                let router = admin.router(dispatcher.clone(), stopped.clone());
+                listener.serve(router, stopped).await;
+            }
+            // It only ever fails: nothing is sent.
+            None => drop(stopped.changed().await),
         }
-        // An error means that the host is gone, which is a reason to end too.
-        let _ = stopped.await;
         match timeout(LAST_TICK_TIME_MAX, swap::tick(&dispatcher.pool())).await {
             Ok(Ok(())) => {}
             Ok(Err(why)) => tracing::error!("{why}; it was the last before the end"),

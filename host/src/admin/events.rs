@@ -132,7 +132,7 @@ fn sample(admin: &Admin, time: Duration) -> Sample {
 
 /// `GET /admin/events`: what was, then what happens.
 pub async fn stream(
-    State(shared): State<Shared>,
+    State(mut shared): State<Shared>,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Problem> {
     let watcher = shared.feed.watchers.clone().try_acquire_owned();
     let watcher = watcher.map_err(|_| Problem::too_many_watchers(WATCHERS_MAX))?;
@@ -151,6 +151,8 @@ pub async fn stream(
         let _ = &watcher;
         Ok(event)
     });
+    // It would hold up the end of the host.
+    let events = events.take_until(async move { shared.stopped.changed().await });
     Ok(Sse::new(events).keep_alive(KeepAlive::default()))
 }
 

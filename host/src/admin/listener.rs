@@ -16,14 +16,17 @@ use std::{
 use anyhow::{Context, bail, ensure};
 use axum::Router;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    server::graceful::{GracefulShutdown, Watcher},
+};
 use rustix::fs::Mode;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net,
-    sync::Semaphore,
+    sync::{Semaphore, watch},
     task::spawn_local,
-    time::sleep,
+    time::{sleep, timeout},
 };
 use tower::Service;
 
@@ -38,6 +41,9 @@ const HEAD_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// Wait after a failed accept, which is mostly for want of files, until others have been closed.
 const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(50);
+
+/// How long requests that have been received may take when the host stops.
+const DRAIN_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// Connections that the kernel keeps until they are accepted.
 const BACKLOG: i32 = 128;
@@ -106,21 +112,37 @@ impl AdminListener {
         &self.address
     }
 
-    /// Serves `router` to those whom the guard lets in, for ever.
-    pub async fn serve(self, router: Router) {
+    /// Serves `router` to those whom the guard lets in, until nobody holds the other end of `stopped`,
+    /// and then answers what has been received.
+    pub async fn serve(self, router: Router, mut stopped: watch::Receiver<()>) {
         let router = self.guard.protect(router);
-        let outcome = match self.socket {
-            Socket::Tcp(listener) => match net::TcpListener::from_std(listener) {
-                Ok(listener) => accept_all(async || Ok(listener.accept().await?.0), router).await,
-                Err(error) => Err(error),
-            },
-            Socket::Unix(listener) => match net::UnixListener::from_std(listener) {
-                Ok(listener) => accept_all(async || Ok(listener.accept().await?.0), router).await,
-                Err(error) => Err(error),
-            },
+        let open = GracefulShutdown::new();
+        let accepting = async {
+            match self.socket {
+                Socket::Tcp(listener) => {
+                    let listener = net::TcpListener::from_std(listener)?;
+                    accept_all(async || Ok(listener.accept().await?.0), router, &open).await
+                }
+                Socket::Unix(listener) => {
+                    let listener = net::UnixListener::from_std(listener)?;
+                    accept_all(async || Ok(listener.accept().await?.0), router, &open).await
+                }
+            }
         };
-        if let Err(error) = outcome {
-            tracing::error!("the admin listener ended: {error}");
+        let stopped = stopped.changed();
+        tokio::pin!(stopped);
+        tokio::select! {
+            // It only ever fails: nothing is sent.
+            _ = &mut stopped => {}
+            Err(error) = accepting => {
+                tracing::error!("the admin listener ended: {error}");
+                let _ = stopped.await;
+            }
+        }
+        if timeout(DRAIN_TIME_MAX, open.shutdown()).await.is_err() {
+            tracing::warn!(
+                "admin requests took longer than {DRAIN_TIME_MAX:?} to end, and were cut off"
+            );
         }
     }
 }
@@ -167,7 +189,11 @@ fn bind_unix(path: &Path) -> anyhow::Result<UnixListener> {
     Ok(socket.into())
 }
 
-async fn accept_all<S>(accept: impl AsyncFn() -> io::Result<S>, router: Router) -> io::Result<()>
+async fn accept_all<S>(
+    accept: impl AsyncFn() -> io::Result<S>,
+    router: Router,
+    open: &GracefulShutdown,
+) -> io::Result<Infallible>
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
@@ -176,10 +202,10 @@ where
         let slot = slots.clone().acquire_owned().await.map_err(io::Error::other)?;
         match accept().await {
             Ok(stream) => {
-                let router = router.clone();
+                let (router, watcher) = (router.clone(), open.watcher());
                 spawn_local(async move {
                     let _slot = slot;
-                    serve_one(stream, router).await;
+                    serve_one(stream, router, watcher).await;
                 });
             }
             Err(error) => {
@@ -190,7 +216,10 @@ where
     }
 }
 
-async fn serve_one<S: AsyncRead + AsyncWrite + Unpin + 'static>(stream: S, router: Router) {
+async fn serve_one<S>(stream: S, router: Router, watcher: Watcher)
+where
+    S: AsyncRead + AsyncWrite + Unpin + 'static,
+{
     let service = service_fn(move |request: hyper::Request<Incoming>| {
         let mut router = router.clone();
         // A router is always ready.
@@ -203,7 +232,7 @@ async fn serve_one<S: AsyncRead + AsyncWrite + Unpin + 'static>(stream: S, route
         .header_read_timeout(HEAD_TIME_MAX)
         .serve_connection(TokioIo::new(stream), service);
     // An error is the client's doing, and the client has been told, if it still listens.
-    if let Err(error) = connection.await {
+    if let Err(error) = watcher.watch(connection).await {
         tracing::debug!("an admin connection ended early: {error}");
     }
 }

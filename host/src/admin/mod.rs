@@ -63,11 +63,14 @@ struct Shared {
     feed: Arc<Feed>,
     /// Of the thread that serves the admin listener.
     dispatcher: SendWrapper<Rc<Dispatcher>>,
+    /// Whose other end is gone once the host stops.
+    stopped: watch::Receiver<()>,
 }
 
 impl Admin {
-    /// All routes, for the thread to which `dispatcher` belongs.
-    pub fn router(self, dispatcher: Rc<Dispatcher>) -> Router {
+    /// All routes, for the thread to which `dispatcher` belongs. Event streams end when nobody holds the
+    /// other end of `stopped`.
+    pub fn router(self, dispatcher: Rc<Dispatcher>, stopped: watch::Receiver<()>) -> Router {
         let admin = Arc::new(self);
         let feed = Arc::new(Feed::default());
         spawn_local(events::sample_each_second(admin.clone(), feed.clone()));
@@ -86,7 +89,7 @@ impl Admin {
             .fallback(async || Problem::not_found())
             .method_not_allowed_fallback(async || Problem::method_not_allowed())
             .layer(axum::extract::DefaultBodyLimit::disable())
-            .with_state(Shared { admin, feed, dispatcher })
+            .with_state(Shared { admin, feed, dispatcher, stopped })
     }
 }
 

@@ -5,7 +5,7 @@ use std::{
 
 use rustix::process::Signal;
 
-use crate::support::{Connection, Sandbox, ask};
+use crate::support::{Connection, Sandbox, ask, wait_until};
 
 const INC: &[u8] = b"POST /inc HTTP/1.1\r\nhost: x\r\n\r\n";
 
@@ -84,4 +84,41 @@ fn a_second_signal_stops_at_once() {
     }
     tally.signal(Signal::TERM);
     assert_eq!(tally.wait().code(), Some(1));
+}
+
+#[test]
+fn an_admin_request_under_way_is_answered_before_the_end() {
+    let sandbox = Sandbox::new();
+    let tally = sandbox.start(&[]);
+    let body = r#"{"plugin":"disk-flock"}"#;
+    let mut asking = Connection::open(tally.admin());
+    let (host, length) = (tally.admin(), body.len());
+    let head = "PUT /admin/plugin HTTP/1.1\r\nexpect: 100-continue\r\n";
+    asking
+        .write(format!("{head}host: {host}\r\ncontent-length: {length}\r\n\r\n").as_bytes())
+        .unwrap();
+    // The host says this once it has begun to answer.
+    asking.read_until("100 Continue\r\n\r\n");
+    tally.signal(Signal::TERM);
+    wait_until("the admin listener is closed", || {
+        std::net::TcpStream::connect(tally.admin()).is_err()
+    });
+    asking.write(body.as_bytes()).unwrap();
+    // The threads that would swap have ended.
+    assert_eq!(asking.answer().expect("an answer").problem(), "plugin-refused");
+    assert_eq!(tally.wait().code(), Some(0));
+    assert!(!sandbox.stderr().contains("cut off"), "{}", sandbox.stderr());
+}
+
+#[test]
+fn those_who_watch_do_not_hold_up_the_end() {
+    let sandbox = Sandbox::new();
+    let tally = sandbox.start(&[]);
+    let mut watching = Connection::open(tally.admin());
+    let head = format!("GET /admin/events HTTP/1.1\r\nhost: {}\r\n\r\n", tally.admin());
+    watching.write(head.as_bytes()).unwrap();
+    watching.read_until("event: sample");
+    tally.signal(Signal::TERM);
+    assert_eq!(tally.wait().code(), Some(0));
+    assert!(!sandbox.stderr().contains("cut off"), "{}", sandbox.stderr());
 }

@@ -1,0 +1,118 @@
+//! Atomic longs (IAtomicLong) of the CP Subsystem.
+
+use crate::{
+    Client, Error,
+    invocation::{Outcome, Repeat},
+    protocol::{
+        frame::Message,
+        requests::{self, AtomicLongCall, RaftGroup},
+        responses,
+    },
+};
+
+/// How often the group of an object is asked for within one call, since it can be destroyed in between.
+const GROUPS_MAX: usize = 2;
+
+impl Client {
+    /// Adds `delta` and returns the value after the addition, which wraps around.
+    ///
+    /// # Errors
+    ///
+    /// Any but [`Error::LockLost`].
+    pub async fn add_and_get(&self, name: &str, delta: i64) -> Result<i64, Error> {
+        self.atomic_number(name, Repeat::Never, AtomicLongCall::AddAndGet { delta }).await
+    }
+
+    /// The value.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unavailable`] and [`Error::Refused`].
+    pub async fn get_atomic(&self, name: &str) -> Result<i64, Error> {
+        self.atomic_number(name, Repeat::Harmless, AtomicLongCall::Get).await
+    }
+
+    /// Stores `value` and returns the value before.
+    ///
+    /// # Errors
+    ///
+    /// Any but [`Error::LockLost`].
+    pub async fn get_and_set(&self, name: &str, value: i64) -> Result<i64, Error> {
+        self.atomic_number(name, Repeat::Never, AtomicLongCall::GetAndSet { value }).await
+    }
+
+    /// Stores `value` where the value is `expected`; returns whether it did.
+    ///
+    /// # Errors
+    ///
+    /// Any but [`Error::LockLost`].
+    pub async fn compare_and_set(
+        &self,
+        name: &str,
+        expected: i64,
+        value: i64,
+    ) -> Result<bool, Error> {
+        let call = AtomicLongCall::CompareAndSet { expected, value };
+        let answer = self.atomic_call(name, Repeat::Never, call).await?;
+        Repeat::Never.understood(answer.fixed().bool())
+    }
+
+    /// Whether the cluster agrees on atomic longs by a majority.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Refused`] where its CP Subsystem is off, with the setting that turns it on: it would answer such calls all
+    /// the same, from memory that a member's end can lose. [`Error::Unavailable`] where the cluster can't be reached, or
+    /// its CP members have not found each other yet.
+    pub async fn check_cp(&self) -> Result<(), Error> {
+        let answer = self.call(None, Repeat::Harmless, |_| requests::cp_members()).await?;
+        if Repeat::Harmless.understood(responses::cp_members(&answer))? == 0 {
+            return Err(Error::Unavailable("the CP members have not found each other yet".into()));
+        }
+        Ok(())
+    }
+
+    async fn atomic_number(
+        &self,
+        name: &str,
+        repeat: Repeat,
+        call: AtomicLongCall,
+    ) -> Result<i64, Error> {
+        let answer = self.atomic_call(name, repeat, call).await?;
+        repeat.understood(answer.fixed().i64())
+    }
+
+    async fn atomic_call(
+        &self,
+        name: &str,
+        repeat: Repeat,
+        call: AtomicLongCall,
+    ) -> Result<Message, Error> {
+        let mut gone = String::new();
+        for _ in 0..GROUPS_MAX {
+            let group = self.group(name).await?;
+            let request = |_| call.request(&group, name);
+            match self.invoke(None, repeat, std::time::Duration::ZERO, request).await? {
+                Outcome::Done(answer) => return Ok(answer),
+                Outcome::NotOwner(why) => return Err(Error::Refused(why)),
+                Outcome::GroupGone(why) => {
+                    self.cluster().set_group(None);
+                    gone = why;
+                }
+            }
+        }
+        Err(Error::Unavailable(gone))
+    }
+
+    /// The group of all atomic longs whose names name none.
+    async fn group(&self, name: &str) -> Result<RaftGroup, Error> {
+        if let Some(group) = self.cluster().group() {
+            return Ok(group);
+        }
+        self.check_cp().await?;
+        let answer = self.call(None, Repeat::Harmless, |_| requests::create_cp_group(name)).await?;
+        let group = Repeat::Harmless.understood(responses::raft_group(&answer))?;
+        self.cluster().set_group(Some(group.clone()));
+        Ok(group)
+    }
+}

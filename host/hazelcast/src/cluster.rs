@@ -1,0 +1,230 @@
+//! What is known of the cluster, and which connection a call takes.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use tokio::{
+    sync::watch,
+    time::{Instant, timeout_at},
+};
+use uuid::Uuid;
+
+use crate::{
+    Error, Settings,
+    connection::Connection,
+    protocol::{
+        requests::{Entry, RaftGroup},
+        responses::Greeting,
+    },
+};
+
+/// Whether there is a way to the cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// The first attempts are being made.
+    Connecting,
+    /// At least one member is connected.
+    Up,
+    /// No member is connected, and why the last attempt failed.
+    Down(String),
+}
+
+/// The cluster as one client sees it.
+pub struct Cluster {
+    /// Where it is.
+    pub settings: Settings,
+    /// Who this client is, the same on all connections.
+    pub client: Uuid,
+    state: Mutex<State>,
+    reach: watch::Sender<Reach>,
+}
+
+#[derive(Default)]
+struct State {
+    connections: BTreeMap<Uuid, Arc<Connection>>,
+    /// None before the first connection.
+    known: Option<Known>,
+}
+
+/// What is the same for all members, until the whole cluster is started anew.
+struct Known {
+    cluster: Uuid,
+    /// By partition; none where it is not known yet.
+    owners: Vec<Option<Uuid>>,
+    /// The group of our atomic longs, once it was asked for.
+    group: Option<RaftGroup>,
+}
+
+/// The connection for a call, and the partition that the call is about (-1 if none).
+pub struct Route {
+    pub connection: Arc<Connection>,
+    pub partition: i32,
+}
+
+impl Cluster {
+    pub fn new(settings: Settings) -> Self {
+        Self {
+            settings,
+            client: Uuid::new_v4(),
+            state: Mutex::default(),
+            reach: watch::Sender::new(Reach::Connecting),
+        }
+    }
+
+    /// The way to the owner of `entry`, or to any member, who will pass the call on.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unavailable`] when no member is connected, at once or, if the first attempts are being made, at `deadline`.
+    pub async fn route(&self, entry: Option<&Entry>, deadline: Instant) -> Result<Route, Error> {
+        let mut reach = self.reach.subscribe();
+        loop {
+            if let Some(route) = self.state().route(entry) {
+                return Ok(route);
+            }
+            let place = self.settings.place();
+            let down = |why: &str| Err(Error::Unavailable(format!("can't reach {place}: {why}")));
+            if let Reach::Down(why) = &*reach.borrow_and_update() {
+                return down(why);
+            }
+            // The sender lives as long as the cluster.
+            if timeout_at(deadline, reach.changed()).await.is_err() {
+                return down("no member has answered yet");
+            }
+        }
+    }
+
+    /// Takes a connection into use.
+    ///
+    /// # Errors
+    ///
+    /// Why it is of no use: there is one to this member, or the member belongs to another cluster.
+    pub fn joined(&self, connection: Arc<Connection>) -> Result<(), String> {
+        self.state().join(connection)?;
+        self.reach.send_replace(Reach::Up);
+        Ok(())
+    }
+
+    /// Forgets the connection to a member.
+    pub fn left(&self, member: Uuid, why: String) {
+        let mut state = self.state();
+        // Another connection may be in its place.
+        if state.connections.get(&member).is_some_and(|connection| !connection.is_open()) {
+            state.connections.remove(&member);
+        }
+        if state.connections.is_empty() {
+            drop(state);
+            self.unreachable(why);
+        }
+    }
+
+    /// All attempts to connect have failed for now.
+    pub fn unreachable(&self, why: String) {
+        self.reach.send_replace(Reach::Down(why));
+    }
+
+    /// Whether the member is connected.
+    pub fn has(&self, member: Uuid) -> bool {
+        self.connection(member).is_some()
+    }
+
+    /// The open connection to a member.
+    pub fn connection(&self, member: Uuid) -> Option<Arc<Connection>> {
+        self.state().connections.get(&member).filter(|connection| connection.is_open()).cloned()
+    }
+
+    /// Any member that is connected.
+    pub fn any(&self) -> Option<Arc<Connection>> {
+        self.state().any()
+    }
+
+    /// Closes the connections to all members but these.
+    pub fn retain(&self, members: &[Uuid]) {
+        for (member, connection) in &self.state().connections {
+            if !members.contains(member) {
+                connection.close();
+            }
+        }
+    }
+
+    /// Closes all connections.
+    pub fn close(&self) {
+        self.retain(&[]);
+    }
+
+    /// Notes who owns which partitions. An empty table means that the cluster has not made one yet.
+    pub fn set_owners(&self, owned: &[(Uuid, Vec<i32>)]) {
+        let mut state = self.state();
+        let Some(known) = &mut state.known else { return };
+        if owned.is_empty() {
+            return;
+        }
+        known.owners.fill(None);
+        for (member, partitions) in owned {
+            for partition in partitions {
+                let partition = usize::try_from(*partition).unwrap_or(usize::MAX);
+                if let Some(owner) = known.owners.get_mut(partition) {
+                    *owner = Some(*member);
+                }
+            }
+        }
+    }
+
+    /// The group of our atomic longs, if it was asked for.
+    pub fn group(&self) -> Option<RaftGroup> {
+        self.state().known.as_ref()?.group.clone()
+    }
+
+    /// Remembers the group, or that it has to be asked for again.
+    pub fn set_group(&self, group: Option<RaftGroup>) {
+        if let Some(known) = &mut self.state().known {
+            known.group = group;
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn any(&self) -> Option<Arc<Connection>> {
+        self.connections.values().find(|connection| connection.is_open()).cloned()
+    }
+
+    fn route(&self, entry: Option<&Entry>) -> Option<Route> {
+        let any = || self.any();
+        let Some(entry) = entry else {
+            return any().map(|connection| Route { connection, partition: -1 });
+        };
+        let owners = &self.known.as_ref()?.owners;
+        let partition = entry.partition(i32::try_from(owners.len()).ok()?);
+        let owner = owners[usize::try_from(partition).ok()?];
+        let connection = owner.and_then(|owner| self.connections.get(&owner));
+        let connection = connection.filter(|connection| connection.is_open()).cloned();
+        connection.or_else(any).map(|connection| Route { connection, partition })
+    }
+
+    fn join(&mut self, connection: Arc<Connection>) -> Result<(), String> {
+        let greeting: Greeting = *connection.greeting();
+        self.connections.retain(|_, connection| connection.is_open());
+        if self.connections.contains_key(&greeting.member) {
+            return Err(format!("{} is connected already", connection.address()));
+        }
+        let partitions = usize::try_from(greeting.partitions).map_err(|error| error.to_string())?;
+        let is_known =
+            |known: &Known| known.cluster == greeting.cluster && known.owners.len() == partitions;
+        if !self.known.as_ref().is_some_and(is_known) {
+            if !self.connections.is_empty() {
+                return Err(format!("{} belongs to another cluster", connection.address()));
+            }
+            // The first one, or the cluster was started anew.
+            let owners = vec![None; partitions];
+            self.known = Some(Known { cluster: greeting.cluster, owners, group: None });
+        }
+        self.connections.insert(greeting.member, connection);
+        Ok(())
+    }
+}

@@ -1,0 +1,130 @@
+//! One call, made until it is answered, refused, or nobody can know.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep, timeout_at};
+
+use crate::{
+    Error,
+    cluster::Cluster,
+    connection::Broken,
+    protocol::{
+        failure::{Failure, Meaning},
+        frame::{Malformed, Message, Request},
+        requests::Entry,
+    },
+};
+
+/// Pause before a call is made again that the cluster has put off.
+const RETRY_PAUSE: Duration = Duration::from_millis(20);
+
+/// Whether a call may be made twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Repeat {
+    /// The second one changes nothing.
+    Harmless,
+    /// It would count twice.
+    Never,
+}
+
+impl Repeat {
+    /// What was read of the answer to such a call.
+    ///
+    /// # Errors
+    ///
+    /// Where it could not be read.
+    pub fn understood<T>(self, read: Result<T, Malformed>) -> Result<T, Error> {
+        read.map_err(|malformed| match self {
+            Self::Harmless => Error::Refused(malformed.to_string()),
+            Self::Never => Error::OutcomeUnknown(malformed.to_string()),
+        })
+    }
+}
+
+/// What became of a call that reached a member.
+pub enum Outcome {
+    Done(Message),
+    /// The lock is held by somebody else, or nobody.
+    NotOwner(String),
+    /// The CP group is gone.
+    GroupGone(String),
+}
+
+/// Why one attempt came to nothing.
+enum Failed {
+    /// It was not made, and can be made again.
+    NotMade(String),
+    /// Nobody knows whether it was made.
+    Unknown(String),
+    /// It was not made, and making it again is of no use.
+    ForGood(Error),
+}
+
+/// Makes a call within `time_max`, to the owner of `entry` or, without one, to any member. `request` is made for the
+/// partition that it is given.
+///
+/// # Errors
+///
+/// Any but [`Error::LockLost`]; [`Error::OutcomeUnknown`] only where it must not be repeated.
+pub async fn invoke(
+    cluster: &Cluster,
+    entry: Option<&Entry>,
+    repeat: Repeat,
+    time_max: Duration,
+    request: impl Fn(i32) -> Request,
+) -> Result<Outcome, Error> {
+    let deadline = Instant::now() + time_max;
+    loop {
+        let why = match attempt(cluster, entry, deadline, time_max, &request).await {
+            Ok(outcome) => return Ok(outcome),
+            Err(Failed::ForGood(error)) => return Err(error),
+            Err(Failed::Unknown(why)) if repeat == Repeat::Never => {
+                return Err(Error::OutcomeUnknown(why));
+            }
+            Err(Failed::NotMade(why) | Failed::Unknown(why)) => why,
+        };
+        if deadline < Instant::now() + RETRY_PAUSE {
+            return Err(Error::Unavailable(why));
+        }
+        sleep(RETRY_PAUSE).await;
+    }
+}
+
+async fn attempt(
+    cluster: &Cluster,
+    entry: Option<&Entry>,
+    deadline: Instant,
+    time_max: Duration,
+    request: &impl Fn(i32) -> Request,
+) -> Result<Outcome, Failed> {
+    let route = cluster.route(entry, deadline).await.map_err(Failed::ForGood)?;
+    let request = request(route.partition);
+    let answered = timeout_at(deadline, route.connection.call(&request)).await;
+    let answer = match answered {
+        Ok(Ok(answer)) => answer,
+        Ok(Err(Broken::Before(why))) => return Err(Failed::NotMade(why)),
+        Ok(Err(Broken::Meanwhile(why))) => return Err(Failed::Unknown(why)),
+        Err(_) => {
+            let (member, waited) = (route.connection.address(), time_max.as_millis());
+            return Err(Failed::Unknown(format!("{member} did not answer within {waited} ms")));
+        }
+    };
+    match Failure::of(&answer) {
+        Ok(None) => Ok(Outcome::Done(answer)),
+        Ok(Some(failure)) => judge(failure),
+        Err(malformed) => Err(Failed::Unknown(malformed.to_string())),
+    }
+}
+
+fn judge(failure: Failure) -> Result<Outcome, Failed> {
+    let meaning = failure.meaning();
+    let why = failure.text;
+    match meaning {
+        Meaning::NotNow => Err(Failed::NotMade(why)),
+        Meaning::Unknown => Err(Failed::Unknown(why)),
+        Meaning::Unavailable => Err(Failed::ForGood(Error::Unavailable(why))),
+        Meaning::Refused => Err(Failed::ForGood(Error::Refused(why))),
+        Meaning::NotOwner => Ok(Outcome::NotOwner(why)),
+        Meaning::GroupGone => Ok(Outcome::GroupGone(why)),
+    }
+}

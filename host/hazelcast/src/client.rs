@@ -87,17 +87,14 @@ impl Client {
         invocation::invoke(cluster, entry, repeat, time_max, request).await
     }
 
-    /// As [`Self::invoke`], for calls that are about no lock and no CP group.
+    /// As [`Self::invoke`], for calls that wait for nothing.
     pub(crate) async fn call(
         &self,
         entry: Option<&Entry>,
         repeat: Repeat,
         request: impl Fn(i32) -> Request,
     ) -> Result<Message, Error> {
-        match self.invoke(entry, repeat, Duration::ZERO, request).await? {
-            Outcome::Done(answer) => Ok(answer),
-            Outcome::NotOwner(why) | Outcome::GroupGone(why) => Err(Error::Refused(why)),
-        }
+        self.invoke(entry, repeat, Duration::ZERO, request).await?.done()
     }
 
     fn admit(&self) -> Result<SemaphorePermit<'_>, Error> {

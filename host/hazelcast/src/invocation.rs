@@ -18,6 +18,10 @@ use crate::{
 /// Pause before a call is made again that the cluster has put off.
 const RETRY_PAUSE: Duration = Duration::from_millis(20);
 
+/// What whoever runs the cluster has to do before it has atomic longs to rely on.
+const CP_OFF: &str = "the cluster has no CP Subsystem: set cp-subsystem.cp-member-count to 3 or more in hazelcast.yaml on \
+    each member, and start the cluster anew (Hazelcast up to 5.4 has it in the open-source edition)";
+
 /// Whether a call may be made twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Repeat {
@@ -41,13 +45,34 @@ impl Repeat {
     }
 }
 
-/// What became of a call that reached a member.
+/// How a member answered.
 pub enum Outcome {
     Done(Message),
     /// The lock is held by somebody else, or nobody.
     NotOwner(String),
     /// The CP group is gone.
     GroupGone(String),
+    /// The cluster has no CP Subsystem.
+    CpOff,
+    /// It was refused, and always would be.
+    Refused(String),
+}
+
+impl Outcome {
+    /// The answer to a call that was made.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Refused`] where it was not.
+    pub fn done(self) -> Result<Message, Error> {
+        match self {
+            Self::Done(answer) => Ok(answer),
+            Self::NotOwner(why) | Self::GroupGone(why) | Self::Refused(why) => {
+                Err(Error::Refused(why))
+            }
+            Self::CpOff => Err(Error::Refused(CP_OFF.to_owned())),
+        }
+    }
 }
 
 /// Why one attempt came to nothing.
@@ -123,7 +148,8 @@ fn judge(failure: Failure) -> Result<Outcome, Failed> {
         Meaning::NotNow => Err(Failed::NotMade(why)),
         Meaning::Unknown => Err(Failed::Unknown(why)),
         Meaning::Unavailable => Err(Failed::ForGood(Error::Unavailable(why))),
-        Meaning::Refused => Err(Failed::ForGood(Error::Refused(why))),
+        Meaning::Refused => Ok(Outcome::Refused(why)),
+        Meaning::CpOff => Ok(Outcome::CpOff),
         Meaning::NotOwner => Ok(Outcome::NotOwner(why)),
         Meaning::GroupGone => Ok(Outcome::GroupGone(why)),
     }

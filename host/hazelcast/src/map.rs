@@ -91,6 +91,7 @@ impl Client {
             entry: Entry::new(map, key),
             thread: self.unique(),
             ends: Instant::now() + lease,
+            in_doubt: false,
         };
         // Apart from its caller, who may leave while the cluster grants it.
         let locking = tokio::spawn(async move {
@@ -123,8 +124,12 @@ impl Client {
     }
 }
 
-/// A lock that is held. Dropping it releases it in the background.
+/// A lock that is held. Dropping it releases it in the background, unless a write under it may still be on its way: then it
+/// lasts until its lease ends, so that nobody else holds it when the write arrives.
 pub struct Lock(Option<Held>);
+
+/// Why the `expect`s hold.
+const HELD: &str = "only the end of a lock takes it away";
 
 /// A lock that is, or may be, held.
 struct Held {
@@ -133,27 +138,35 @@ struct Held {
     /// Who holds it. Each lock has another one, so that no two of them are taken for one.
     thread: i64,
     ends: Instant,
+    /// Whether there was a write under it whose outcome is unknown.
+    in_doubt: bool,
 }
 
 impl Lock {
     /// How long it is held for certain; zero when its lease may have ended.
     pub fn remaining(&self) -> Duration {
-        self.held().ends.saturating_duration_since(Instant::now())
+        self.0.as_ref().expect(HELD).ends.saturating_duration_since(Instant::now())
     }
 
     /// Stores `value` under the key that is locked.
     ///
     /// # Errors
     ///
-    /// [`Error::LockLost`], without having changed anything, where the lease would end before the call has to; otherwise
-    /// as for [`Client::put`].
-    pub async fn put(&self, value: i64) -> Result<(), Error> {
-        let Held { client, entry, thread, .. } = self.held();
-        if self.remaining() <= client.cluster().settings.invocation_time_max {
-            return Err(Error::LockLost("the lease of the lock may end too soon".into()));
+    /// [`Error::LockLost`], without having changed anything, where the lease would end before the call has to, or the
+    /// outcome of the write before this one is unknown; otherwise as for [`Client::put`].
+    pub async fn put(&mut self, value: i64) -> Result<(), Error> {
+        let remaining = self.remaining();
+        let held = self.0.as_mut().expect(HELD);
+        if held.in_doubt || remaining <= held.client.cluster().settings.invocation_time_max {
+            let why = "the lease of the lock may end before a write under it does";
+            return Err(Error::LockLost(why.into()));
         }
-        let call = EntryCall::Set { thread: *thread, value: Number::Long(value) };
-        client.entry_call(entry, Repeat::Never, call).await?;
+        // Until there is an answer, also where nobody waits for it any more.
+        held.in_doubt = true;
+        let call = EntryCall::Set { thread: held.thread, value: Number::Long(value) };
+        let outcome = held.client.entry_call(&held.entry, Repeat::Never, call).await;
+        held.in_doubt = matches!(outcome, Err(Error::OutcomeUnknown(_)));
+        outcome?;
         if self.remaining().is_zero() {
             // This process was suspended for so long that the answer says nothing.
             return Err(Error::OutcomeUnknown("the lock may have ended during the call".into()));
@@ -167,21 +180,22 @@ impl Lock {
     ///
     /// [`Error::LockLost`] where it was not held any more, and [`Error::Unavailable`], after which it ends with its lease.
     pub async fn release(mut self) -> Result<(), Error> {
-        match self.0.take() {
-            Some(held) => held.unlock().await,
-            None => Ok(()),
+        let held = self.0.take().expect(HELD);
+        if held.in_doubt {
+            let why =
+                "the lock lasts until its lease ends, because a write under it may be on its way";
+            return Err(Error::Unavailable(why.into()));
         }
-    }
-
-    fn held(&self) -> &Held {
-        self.0.as_ref().expect("only the end of a lock takes it away")
+        held.unlock().await
     }
 }
 
 impl Drop for Lock {
     fn drop(&mut self) {
         // Without an event loop there is nobody who could send anything, and the lease ends the lock.
-        if let (Some(held), Ok(runtime)) = (self.0.take(), Handle::try_current()) {
+        if let (Some(held), Ok(runtime)) = (self.0.take(), Handle::try_current())
+            && !held.in_doubt
+        {
             runtime.spawn(async move {
                 if let Err(error) = held.unlock().await {
                     tracing::debug!("a lock was not released: {error}");
@@ -198,10 +212,8 @@ impl Held {
         let request = |partition| call.request(&self.entry, partition);
         // Calls with the same reference count as one.
         let repeat = Repeat::Harmless;
-        match self.client.invoke(Some(&self.entry), repeat, wait_max, request).await? {
-            Outcome::Done(answer) => repeat.understood(answer.fixed().bool()),
-            Outcome::NotOwner(why) | Outcome::GroupGone(why) => Err(Error::Refused(why)),
-        }
+        let outcome = self.client.invoke(Some(&self.entry), repeat, wait_max, request).await?;
+        repeat.understood(outcome.done()?.fixed().bool())
     }
 
     async fn unlock(&self) -> Result<(), Error> {
@@ -210,7 +222,7 @@ impl Held {
         // Whatever the bound on calls: others wait for it.
         match self.client.make(Some(&self.entry), Repeat::Never, Duration::ZERO, request).await {
             Ok(Outcome::NotOwner(why)) => Err(Error::LockLost(why)),
-            Ok(_) => Ok(()),
+            Ok(outcome) => outcome.done().map(drop),
             Err(Error::OutcomeUnknown(why)) => Err(Error::Unavailable(why)),
             Err(error) => Err(error),
         }

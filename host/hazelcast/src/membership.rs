@@ -163,6 +163,11 @@ impl Membership {
         match event {
             Event::Closed(member, why) => {
                 tracing::debug!("{why}");
+                let there = |target: &&mut Target| target.member == Some(member);
+                if let Some(target) = self.targets.values_mut().find(there) {
+                    // A member that closes each connection at once is not to be kept busy.
+                    target.failed(self.cluster.client);
+                }
                 self.cluster.left(member, why);
             }
             Event::View(member, message) => self.view(member, &message),

@@ -5,6 +5,10 @@ use super::frame::{Malformed, Message};
 /// The type of a message that is an error.
 const ERROR: i32 = 0;
 
+/// What members say of calls to the CP Subsystem where there is none.
+/// <https://github.com/hazelcast/hazelcast/blob/v5.3.8/hazelcast/src/main/java/com/hazelcast/cp/internal/CPSubsystemImpl.java>
+const CP_OFF: &str = "CP Subsystem is not enabled";
+
 /// Characters of a member's text that are passed on.
 const TEXT_CHARS_MAX: usize = 300;
 
@@ -25,6 +29,8 @@ pub enum Meaning {
     Unavailable,
     /// It was not made, and never will be.
     Refused,
+    /// It was not made, because the cluster has no CP Subsystem.
+    CpOff,
     /// The lock is held by somebody else, or nobody.
     NotOwner,
     /// The CP group that it was for is gone.
@@ -62,6 +68,8 @@ impl Failure {
     /// call again: the member may have made it before it went.
     pub fn meaning(&self) -> Meaning {
         match self.code {
+            // They have no code of their own.
+            _ if self.text.contains(CP_OFF) => Meaning::CpOff,
             // CallerNotMember, PartitionMigrating, RetryableHazelcast, TargetNotMember, WrongTarget, TargetNotReplica,
             // CannotReplicate, NotLeader
             8 | 39 | 46 | 53 | 62 | 82 | 90 | 93 => Meaning::NotNow,

@@ -13,12 +13,23 @@ wasmtime::component::bindgen!({
         "tally:sql/database.[method]transaction.execute": async | trappable,
         "tally:sql/database.[static]transaction.commit": async | trappable,
         "tally:sql/database.[drop]transaction": async | trappable,
+        "tally:hazelcast/map.get": async | trappable,
+        "tally:hazelcast/map.put": async | trappable,
+        "tally:hazelcast/map.put-if-absent": async | trappable,
+        "tally:hazelcast/map.replace-if-same": async | trappable,
+        "tally:hazelcast/map.[static]lock.acquire": async | trappable,
+        "tally:hazelcast/map.[static]lock.release": async | trappable,
+        "tally:hazelcast/atomic-long.add-and-get": async | trappable,
+        "tally:hazelcast/atomic-long.get": async | trappable,
+        "tally:hazelcast/atomic-long.compare-and-set": async | trappable,
+        "tally:hazelcast/atomic-long.get-and-set": async | trappable,
         default: trappable,
     },
     with: {
         "tally:file-lock/locks.guard": crate::capabilities::file_lock::Guard,
         "tally:file-lock/locks.lock": crate::capabilities::file_lock::Lock,
         "tally:sql/database.transaction": crate::capabilities::sql::Transaction,
+        "tally:hazelcast/map.lock": crate::capabilities::hazelcast::LockHandle,
     },
 });
 
@@ -37,5 +48,14 @@ pub const ENTRIES_INTERFACE: &str = "tally:counter/entries@1.0.0";
 pub const PERIODIC_INTERFACE: &str = "tally:counter/periodic@1.0.0";
 
 /// The interfaces of our own that plugins can import.
-pub const OFFERED_INTERFACES: [&str; 3] =
-    ["tally:shared-memory/cells@1.0.0", "tally:file-lock/locks@1.0.0", "tally:sql/database@1.0.0"];
+pub const OFFERED_INTERFACES: [&str; 6] = [
+    "tally:shared-memory/cells@1.0.0",
+    "tally:file-lock/locks@1.0.0",
+    "tally:sql/database@1.0.0",
+    "tally:hazelcast/map@1.0.0",
+    "tally:hazelcast/atomic-long@1.0.0",
+    "tally:hazelcast/types@1.0.0",
+];
+
+/// The key of the default counter, the one behind `POST /inc`.
+pub const DEFAULT_KEY: &str = "count";

@@ -19,7 +19,9 @@ use clap::{
 
 use crate::{
     admin::settings::AdminSettings,
-    capabilities::{Capability, shared_memory, sql::DatabaseSettings},
+    capabilities::{
+        Capability, hazelcast::HazelcastSettings, shared_memory, sql::DatabaseSettings,
+    },
     client::Endpoint,
     error::UsageError,
     plugin::limits::PluginLimits,
@@ -144,8 +146,8 @@ pub struct PluginSettings {
     #[arg(long, env, global = true, value_name = "DIR")]
     pub plugin_dir: Option<PathBuf>,
 
-    /// Storage to serve with: shared_memory, disk or postgresql; picks its recommended exact plugin
-    /// [default: disk if --storage-path is set, otherwise shared_memory].
+    /// Storage to serve with: shared_memory, disk, postgresql or hazelcast; picks its recommended exact
+    /// plugin [default: disk if --storage-path is set, otherwise shared_memory].
     #[arg(long, env, global = true, value_name = "METHOD")]
     pub storage_method: Option<String>,
 
@@ -176,7 +178,8 @@ pub struct PluginSettings {
 
     /// Grants to plugins that are not bundled, as NAME=CAPABILITY[+CAPABILITY…].
     ///
-    /// Capabilities are shared-memory, file-lock, sql, files, clocks, config, log and environment.
+    /// Capabilities are shared-memory, file-lock, sql, hazelcast-map, hazelcast-atomic-long, files,
+    /// clocks, config, log and environment.
     #[arg(long, env, global = true, value_name = "GRANT", value_delimiter = ',', value_parser = parse_grant)]
     pub grant: Vec<Grant>,
 
@@ -192,6 +195,10 @@ pub struct PluginSettings {
     /// The database.
     #[command(flatten)]
     pub database: DatabaseSettings,
+
+    /// The cluster.
+    #[command(flatten)]
+    pub hazelcast: HazelcastSettings,
 }
 
 /// Capabilities for one plugin.
@@ -239,7 +246,10 @@ impl Cli {
         }
         let mut matches =
             command.try_get_matches_from(args).map_err(|error| refused(error, args))?;
-        Self::from_arg_matches_mut(&mut matches).map_err(|error| refused(error, args))
+        let cli = Self::from_arg_matches_mut(&mut matches).map_err(|error| refused(error, args))?;
+        let hazelcast = cli.config.plugins.hazelcast.check();
+        hazelcast.map_err(|why| CliError::Usage(UsageError(why)))?;
+        Ok(cli)
     }
 }
 

@@ -85,6 +85,7 @@ impl Host {
             Arc::new(Setup::new(&engine, plugins, limits, region_name.clone(), workers, None));
         let plugin = setup.load(&chosen)?;
         plugin.check_grants()?;
+        plugin.check_storage()?;
 
         raise_file_limit();
         let storage = &plugin.protocol().storage;

@@ -40,8 +40,10 @@ pub fn run(config: &Config) {
         .expect("the engine can be made");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let local = LocalSet::new();
-    // A database would be measured, not the call.
-    let without_server = |known: &&KnownPlugin| !known.name.starts_with("postgresql-");
+    // A database or a cluster would be measured, not the call.
+    let with_server = ["postgresql-", "hazelcast-"];
+    let without_server =
+        |known: &&KnownPlugin| !with_server.iter().any(|storage| known.name.starts_with(storage));
     for known in catalog.plugins().iter().filter(without_server) {
         let pool = Pool::new(loader.load(known).expect("a bundled plugin loads"));
         // As the server does it: one entry into the event loop, many calls.

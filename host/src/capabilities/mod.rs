@@ -2,6 +2,8 @@
 //! those that it imports and was granted, and nothing else.
 
 pub mod file_lock;
+pub mod hazelcast;
+pub mod lock_times;
 pub mod log;
 pub mod shared_memory;
 pub mod sql;
@@ -14,7 +16,9 @@ use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_config::{WasiConfig, WasiConfigVariables};
 use wasmtime_wasi_io::IoView;
 
-use file_lock::{FileLockCtx, FileLockCtxView, LockScope, times::LockTimes};
+use file_lock::{FileLockCtx, FileLockCtxView, LockScope};
+use hazelcast::{AtomicLongs, Hazelcast, Map, MapView};
+use lock_times::LockTimes;
 use log::{LogStream, PluginLog};
 use shared_memory::{LazyRegion, SharedMemoryCtx};
 use sql::{Connections, Database, SqlCtx, SqlCtxView};
@@ -34,6 +38,10 @@ pub enum Capability {
     FileLock,
     /// A SQL database.
     Sql,
+    /// A distributed map of a Hazelcast cluster, and its locks.
+    HazelcastMap,
+    /// Atomic numbers of a Hazelcast cluster.
+    HazelcastAtomicLong,
     /// The files in one directory.
     Files,
     /// The time of day, a monotonic clock, timers.
@@ -48,10 +56,12 @@ pub enum Capability {
 
 impl Capability {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::SharedMemory,
         Self::FileLock,
         Self::Sql,
+        Self::HazelcastMap,
+        Self::HazelcastAtomicLong,
         Self::Files,
         Self::Clocks,
         Self::Config,
@@ -65,6 +75,8 @@ impl Capability {
             Self::SharedMemory => "shared-memory",
             Self::FileLock => "file-lock",
             Self::Sql => "sql",
+            Self::HazelcastMap => "hazelcast-map",
+            Self::HazelcastAtomicLong => "hazelcast-atomic-long",
             Self::Files => "files",
             Self::Clocks => "clocks",
             Self::Config => "config",
@@ -80,6 +92,8 @@ impl Capability {
             ("tally:shared-memory", _) => Self::SharedMemory,
             ("tally:file-lock", _) => Self::FileLock,
             ("tally:sql", _) => Self::Sql,
+            ("tally:hazelcast", "map") => Self::HazelcastMap,
+            ("tally:hazelcast", "atomic-long") => Self::HazelcastAtomicLong,
             ("wasi:filesystem", _) => Self::Files,
             ("wasi:clocks", _) => Self::Clocks,
             ("wasi:config", _) => Self::Config,
@@ -92,7 +106,13 @@ impl Capability {
     /// Whether some of its functions wait for something else than the processor.
     pub fn waits(self) -> bool {
         match self {
-            Self::FileLock | Self::Sql | Self::Files | Self::Clocks | Self::Log => true,
+            Self::FileLock
+            | Self::Sql
+            | Self::HazelcastMap
+            | Self::HazelcastAtomicLong
+            | Self::Files
+            | Self::Clocks
+            | Self::Log => true,
             Self::SharedMemory | Self::Config | Self::Environment => false,
         }
     }
@@ -104,6 +124,12 @@ impl Capability {
             }
             Self::FileLock => file_lock::add_to_linker(linker, |state| state.lent().file_lock()),
             Self::Sql => sql::add_to_linker(linker, |state| state.lent().sql()),
+            Self::HazelcastMap => {
+                hazelcast::add_map_to_linker(linker, |state| state.lent().hazelcast_map())
+            }
+            Self::HazelcastAtomicLong => {
+                hazelcast::add_atomic_longs_to_linker(linker, |state| state.lent().atomic_longs())
+            }
             Self::Files => standard::link_files(linker),
             Self::Clocks => standard::link_clocks(linker),
             Self::Config => wasmtime_wasi_config::add_to_linker(linker, |state| {
@@ -156,6 +182,8 @@ pub struct Grants {
     pub locks: Option<(Arc<LockScope>, Duration, LockTimes)>,
     /// The database that `sql` lends.
     pub database: Option<Arc<Database>>,
+    /// What `hazelcast-map` and `hazelcast-atomic-long` lend of a cluster.
+    pub hazelcast: Option<Hazelcast>,
     /// The directory that `files` lends.
     pub directory: Option<PathBuf>,
     /// The settings that `config` lends.
@@ -167,15 +195,33 @@ pub struct Grants {
 impl Grants {
     /// What the instances on one thread share. Nothing is connected yet.
     ///
-    /// The connections are those of `before` where it has some of the same database, so that two
-    /// plugins that overlap during a swap do not need twice as many.
+    /// The connections are those of `before` where it has some of the same database or cluster, so that
+    /// two plugins that overlap during a swap do not need twice as many.
     pub fn on_thread(&self, before: Option<&OnThread>) -> OnThread {
         let sql = self.database.as_ref().map(|database| {
             let known = before.and_then(|before| before.sql.as_ref());
             let same = known.filter(|(known, _)| Arc::ptr_eq(known, database));
             same.cloned().unwrap_or_else(|| (database.clone(), database.connections()))
         });
-        OnThread { sql }
+        let hazelcast = self.hazelcast.as_ref().map(|hazelcast| {
+            hazelcast.connections(before.and_then(|before| before.hazelcast.as_ref()))
+        });
+        OnThread { sql, hazelcast }
+    }
+
+    /// Asks the storage, where it can say so soon, whether it has what the plugin needs. This waits, so
+    /// it belongs on a thread that serves nobody.
+    ///
+    /// # Errors
+    ///
+    /// What is missing. That the storage can't be reached is none.
+    pub fn check_storage(&self) -> anyhow::Result<()> {
+        match &self.hazelcast {
+            Some(cluster) if self.capabilities.contains(&Capability::HazelcastAtomicLong) => {
+                cluster.check_cp().map_err(anyhow::Error::msg)
+            }
+            _ => Ok(()),
+        }
     }
 
     /// What one new instance is lent on the thread to which `shared` belongs.
@@ -195,6 +241,10 @@ impl Grants {
         table.set_max_capacity(RESOURCES_MAX);
         let region = self.region.as_ref().map(|region| region.get()).transpose()?;
         let locks = self.locks.clone();
+        let hazelcast = |capability| {
+            let lent = self.hazelcast.as_ref().filter(|_| self.capabilities.contains(&capability));
+            lent.zip(shared.hazelcast.as_ref())
+        };
         Ok(Lent {
             table,
             wasi: wasi.build(),
@@ -203,6 +253,9 @@ impl Grants {
             file_lock: locks
                 .map(|(scope, wait_max, times)| FileLockCtx::new(scope, wait_max, times)),
             sql: shared.sql.clone().map(|(_, connections)| SqlCtx::new(connections)),
+            hazelcast_map: hazelcast(Capability::HazelcastMap).map(|(lent, to)| lent.map(to)),
+            atomic_longs: hazelcast(Capability::HazelcastAtomicLong)
+                .map(|(lent, to)| lent.atomic_longs(to)),
         })
     }
 }
@@ -211,6 +264,7 @@ impl Grants {
 pub struct OnThread {
     /// Connections, and the database that they are to.
     sql: Option<(Arc<Database>, Connections)>,
+    hazelcast: Option<hazelcast::Connections>,
 }
 
 /// What one instance was lent. Dropping it gives everything back: locks are released, files closed.
@@ -221,6 +275,8 @@ pub struct Lent {
     shared_memory: Option<SharedMemoryCtx>,
     file_lock: Option<FileLockCtx>,
     sql: Option<SqlCtx>,
+    hazelcast_map: Option<Map>,
+    atomic_longs: Option<AtomicLongs>,
 }
 
 /// Why the `expect`s below hold: `Grants` links a capability and lends it, or does neither.
@@ -241,9 +297,24 @@ impl Lent {
         SqlCtxView { ctx, table: &mut self.table }
     }
 
-    /// Whether the instance has a transaction open.
-    pub fn in_transaction(&self) -> bool {
-        self.sql.as_ref().is_some_and(SqlCtx::in_transaction)
+    fn hazelcast_map(&mut self) -> MapView<'_> {
+        let map = self.hazelcast_map.as_mut().expect(GRANTED);
+        MapView { map, table: &mut self.table }
+    }
+
+    fn atomic_longs(&mut self) -> &mut AtomicLongs {
+        self.atomic_longs.as_mut().expect(GRANTED)
+    }
+
+    /// What the instance has begun, has not ended, and may not take from one call into the next.
+    pub fn unfinished(&self) -> Option<Unfinished> {
+        if self.sql.as_ref().is_some_and(SqlCtx::in_transaction) {
+            Some(Unfinished::Transaction)
+        } else if self.hazelcast_map.as_ref().is_some_and(Map::holds_lock) {
+            Some(Unfinished::Lock)
+        } else {
+            None
+        }
     }
 
     /// As WASI's implementation wants to see it.
@@ -255,6 +326,15 @@ impl Lent {
     pub fn table(&mut self) -> &mut ResourceTable {
         &mut self.table
     }
+}
+
+/// What must not outlive the call in which it was begun: others would wait for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unfinished {
+    /// A transaction of a database. It is rolled back with the instance.
+    Transaction,
+    /// A lock of a cluster. It is released with the instance.
+    Lock,
 }
 
 /// The state of a store whose guest was lent capabilities.

@@ -16,9 +16,7 @@ use self::{
     generations::Generations,
     recorded::{Recorded, Workers},
 };
-use crate::{
-    capabilities::file_lock::times as lock_times, plugin::call::CallError, swap::status::Status,
-};
+use crate::{capabilities::lock_times, plugin::call::CallError, swap::status::Status};
 
 pub use recorded::Window;
 
@@ -37,12 +35,12 @@ impl Metrics {
         registry.register_collector(Box::new(workers.clone()));
         registry.register(
             "lock_wait_seconds",
-            "Time that a plugin waited in the host for a file lock that it then got",
+            "Time that a plugin waited in the host for a lock that it then got",
             lock_times::WAIT.clone(),
         );
         registry.register(
             "lock_hold_seconds",
-            "Time for which a plugin held a file lock",
+            "Time for which a plugin held a lock",
             lock_times::HOLD.clone(),
         );
         let version = vec![("version", env!("CARGO_PKG_VERSION"))];

@@ -15,7 +15,10 @@ use prometheus_client::{
 };
 
 use super::{lock, times::Times};
-use crate::plugin::call::{CallError, TrapReason};
+use crate::{
+    capabilities::Unfinished,
+    plugin::call::{CallError, TrapReason},
+};
 
 /// The longest call that the dashboard's percentiles tell apart from longer ones, in µs.
 const WINDOW_TIME_US_MAX: u64 = 600_000_000;
@@ -108,7 +111,8 @@ fn trap(reason: TrapReason) -> &'static str {
         TrapReason::CpuTime => "cpu_time",
         TrapReason::StackOverflow => "stack_overflow",
         TrapReason::HostCalls => "host_calls",
-        TrapReason::OpenTransaction => "open_transaction",
+        TrapReason::Unfinished(Unfinished::Transaction) => "open_transaction",
+        TrapReason::Unfinished(Unfinished::Lock) => "held_lock",
         TrapReason::Other => "other",
     }
 }

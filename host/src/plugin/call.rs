@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::bindings::exports::tally::counter::counter::Error;
+use crate::{bindings::exports::tally::counter::counter::Error, capabilities::Unfinished};
 
 /// What a caller asks of a counter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,8 +95,8 @@ pub enum TrapReason {
     StackOverflow,
     /// It called the host more often than a call may.
     HostCalls,
-    /// It returned with a transaction open, which was rolled back.
-    OpenTransaction,
+    /// It returned without ending this, which was ended with its instance.
+    Unfinished(Unfinished),
     /// Anything else, a panic above all.
     Other,
 }
@@ -107,7 +107,10 @@ impl fmt::Display for TrapReason {
             Self::CpuTime => "it computed for longer than --call-cpu-max",
             Self::StackOverflow => "its stack overflowed",
             Self::HostCalls => "it called the host more often than --host-calls-max",
-            Self::OpenTransaction => "it left a transaction open, which was rolled back",
+            Self::Unfinished(Unfinished::Transaction) => {
+                "it left a transaction open, which was rolled back"
+            }
+            Self::Unfinished(Unfinished::Lock) => "it left a lock held, which was released",
             Self::Other => "it trapped",
         })
     }

@@ -14,11 +14,8 @@ use super::{
 };
 use crate::{
     capabilities::{
-        Capability, Grants,
-        file_lock::{LockScope, times::LockTimes},
-        log::PluginLog,
-        shared_memory::LazyRegion,
-        sql::Database,
+        Capability, Grants, file_lock::LockScope, hazelcast::Hazelcast, lock_times::LockTimes,
+        log::PluginLog, shared_memory::LazyRegion, sql::Database,
     },
     config::PluginSettings,
 };
@@ -122,11 +119,13 @@ impl Lender {
             directory = Some(storage.directory);
             locks = self.file_locks.as_ref().unwrap_or(locks);
         }
-        let locks = has(Capability::FileLock)
-            .then(|| (locks.clone(), self.lock_wait_max, LockTimes::of(&plugin.name)));
+        let times = || LockTimes::of(&plugin.name);
+        let locks = has(Capability::FileLock).then(|| (locks.clone(), self.lock_wait_max, times()));
         let database = has(Capability::Sql).then(|| self.database.clone());
+        let hazelcast = (has(Capability::HazelcastMap) || has(Capability::HazelcastAtomicLong))
+            .then(|| Hazelcast::new(&self.settings.hazelcast, self.lock_wait_max, times()));
         let log = PluginLog::new(plugin.name.clone(), self.log_lines_per_second_max);
-        Ok(Grants { capabilities, region, locks, database, directory, settings, log })
+        Ok(Grants { capabilities, region, locks, database, hazelcast, directory, settings, log })
     }
 
     /// Where `plugin` keeps its counters when it uses `capabilities`, and what keeps its callers apart.
@@ -140,13 +139,18 @@ impl Lender {
 
     /// By what it can reach: a plugin with a database keeps its counters there.
     fn storage(&self, plugin: &str, capabilities: &BTreeSet<Capability>) -> Storage {
+        let has = |capability| capabilities.contains(&capability);
         let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.into());
         let settings = &self.settings;
-        Storage(if capabilities.contains(&Capability::Sql) {
+        Storage(if has(Capability::Sql) {
             settings.database.place()
-        } else if capabilities.contains(&Capability::Files) {
+        } else if has(Capability::HazelcastMap) {
+            settings.hazelcast.map_place()
+        } else if has(Capability::HazelcastAtomicLong) {
+            settings.hazelcast.atomic_longs_place()
+        } else if has(Capability::Files) {
             format!("the file {}", absolute(&settings.storage_path).display())
-        } else if capabilities.contains(&Capability::SharedMemory) {
+        } else if has(Capability::SharedMemory) {
             format!("the shared-memory region {}", absolute(self.region.path()).display())
         } else {
             format!("the plugin {plugin} itself")

@@ -188,12 +188,15 @@ impl Instance {
     /// Whether the guest returned in good order, whatever its answer.
     fn judge<T>(&self, answer: wasmtime::Result<T>) -> Result<T, CallError> {
         match answer {
-            // Whatever it says: what it did in the transaction is undone with the instance.
-            Ok(_) if self.store.data().lent.in_transaction() => {
-                tracing::warn!(plugin = self.plugin.name(), "the plugin left a transaction open");
-                Err(CallError::Trapped(TrapReason::OpenTransaction))
-            }
-            Ok(answer) => Ok(answer),
+            Ok(answer) => match self.store.data().lent.unfinished() {
+                None => Ok(answer),
+                // Whatever it says: what it did in a transaction is undone with the instance.
+                Some(unfinished) => {
+                    let reason = TrapReason::Unfinished(unfinished);
+                    tracing::warn!(plugin = self.plugin.name(), "the plugin broke off: {reason}");
+                    Err(CallError::Trapped(reason))
+                }
+            },
             Err(error) => {
                 let reason = reason_of(&error);
                 tracing::warn!(plugin = self.plugin.name(), "the plugin broke off: {error:#}");

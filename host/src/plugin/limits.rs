@@ -41,7 +41,7 @@ pub struct PluginLimits {
     #[arg(long, env, value_name = "MIB", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub plugin_file_max: u32,
 
-    /// Longest wait for a file lock that a plugin can ask for, in ms (0 to 600000).
+    /// Longest wait of a plugin for a lock, in ms (0 to 600000).
     #[arg(long, env, value_name = "MS", default_value_t = 5_000, value_parser = clap::value_parser!(u32).range(0..=600_000))]
     pub lock_wait_max: u32,
 

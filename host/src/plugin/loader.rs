@@ -115,6 +115,17 @@ impl Plugin {
         lent.with_context(|| format!("can't start the plugin {}", self.name()))
     }
 
+    /// Whether the storage has what it needs, where the storage can say so soon. This waits, for up to
+    /// 1 s, so it belongs on a thread that serves nobody.
+    ///
+    /// # Errors
+    ///
+    /// What is missing. That the storage can't be reached is none.
+    pub fn check_storage(&self) -> anyhow::Result<()> {
+        let checked = self.grants.check_storage();
+        checked.with_context(|| format!("can't start the plugin {}", self.name()))
+    }
+
     /// Whether its calls may wait: for a lock, a file, a timer, a stream.
     ///
     /// Shared memory, settings and the like answer at once, so a plugin that imports nothing else
@@ -236,7 +247,7 @@ impl Loader {
     ) -> anyhow::Result<BTreeSet<Capability>> {
         let granted = self.lender.capabilities(known);
         let mut imported = BTreeSet::new();
-        for import in imports.iter().filter(|import| !is_io(import)) {
+        for import in imports.iter().filter(|import| !is_io(import) && !is_types(import)) {
             let Some(capability) = Capability::of_interface(import) else {
                 bail!("it imports {import}, which Tally does not offer");
             };
@@ -269,6 +280,11 @@ impl Loader {
 /// Streams and polling need no grant: they reach nothing by themselves.
 fn is_io(import: &str) -> bool {
     import.starts_with("wasi:io/")
+}
+
+/// Types reach nothing either; they come with the interfaces that use them.
+fn is_types(import: &str) -> bool {
+    import.starts_with("tally:hazelcast/types@")
 }
 
 fn cant_load(known: &KnownPlugin) -> String {

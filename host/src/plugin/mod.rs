@@ -21,8 +21,7 @@ pub mod state;
 pub mod storage;
 pub mod usage;
 
-/// The key of the default counter, the one behind `POST /inc`.
-pub const DEFAULT_KEY: &str = "count";
+pub use crate::bindings::DEFAULT_KEY;
 
 /// The key of the counter that a plugin is tried on before it serves. It is listed and carried nowhere.
 pub const SCRATCH_KEY: &str = "tally-probe";

@@ -19,10 +19,11 @@ use super::{
 use crate::{config::PluginSettings, directories, error::UsageError};
 
 /// The storages that `--storage-method` knows, and the plugin that each stands for.
-const STORAGE_METHODS: [(&str, &str); 3] = [
+const STORAGE_METHODS: [(&str, &str); 4] = [
     ("shared_memory", "shared-memory-atomic"),
     ("disk", "disk-flock"),
     ("postgresql", "postgresql-inplace-update"),
+    ("hazelcast", "hazelcast-pessimistic"),
 ];
 
 /// One set of settings, and the plugins that were loaded with it.

@@ -48,6 +48,16 @@ fn a_wrong_flag_is_refused_in_one_sentence() {
         ),
         (&["--plugin", "disk-flock", "--storage-path", ""], &["--storage-path"]),
         (&["--host", "no.such.host.invalid"], &["no.such.host.invalid", "--host"]),
+        (&["--hz-cluster-members", "somewhere"], &["\"somewhere\"", "HOST:PORT"]),
+        (&["--hz-cluster-members", "a:5701,b:0"], &["\"b:0\"", "--hz-cluster-members", "65535"]),
+        (&["--hz-cluster-name", ""], &["--hz-cluster-name"]),
+        (&["--hz-map-name", ""], &["--hz-map-name", "64"]),
+        (&["--hz-counter-key", ""], &["--hz-counter-key", "256"]),
+        (&["--hz-atomic-long-name", "a@b"], &["\"a@b\"", "--hz-atomic-long-name", "CP group"]),
+        (&["--hz-lock-lease", "1"], &["\"1\"", "--hz-lock-lease", "100"]),
+        (&["--hz-lock-lease", "2000"], &["--hz-lock-lease", "--hz-invocation-time-max", "2000 ms"]),
+        (&["--hz-invocation-time-max", "70000"], &["--hz-invocation-time-max", "60000"]),
+        (&["--hz-calls-max", "0"], &["--hz-calls-max", "100000"]),
     ] {
         check_refused(&sandbox.run(args), expected);
     }
@@ -60,6 +70,7 @@ fn a_wrong_variable_is_refused_by_its_name() {
         ("PORT", "http", &["\"http\"", "environment variable PORT"][..]),
         ("WORKERS", "-1", &["\"-1\"", "environment variable WORKERS"]),
         ("CALL_CPU_MAX", "0", &["\"0\"", "environment variable CALL_CPU_MAX"]),
+        ("HZ_CLUSTER_MEMBERS", "a", &["\"a\"", "environment variable HZ_CLUSTER_MEMBERS"]),
     ] {
         check_refused(&sandbox.command(&[]).env(name, value).output().unwrap(), expected);
     }
@@ -107,6 +118,7 @@ fn a_wrong_entry_in_the_file_is_refused_by_its_name() {
         ("workers = 0", &["\"0\"", "\"workers\" in the configuration file"]),
         ("port = [", &["not TOML", "tally.toml"]),
         ("port = { a = 1 }", &["\"port\"", "tally.toml"]),
+        ("hz-cluster-members = [\"a:1\", \"b\"]", &["\"b\"", "configuration file"]),
     ] {
         fs::write(&file, content).unwrap();
         let mut command = sandbox.command(&["--config", file.to_str().unwrap()]);

@@ -2,7 +2,7 @@
 
 use alloc::{format, string::ToString};
 
-use crate::{Error, cells, database, entries, locks, wasi::config::store};
+use crate::{Error, cells, database, entries, hazelcast, locks, wasi::config::store};
 
 impl From<cells::Error> for Error {
     fn from(error: cells::Error) -> Self {
@@ -40,6 +40,21 @@ impl From<database::Error> for Error {
             (Fault::OutcomeUnknown, _) => Error::OutcomeUnknown(error.message),
             (Fault::Refused, Some(NUMERIC_VALUE_OUT_OF_RANGE)) => Error::Overflow,
             (Fault::Refused, _) => Error::Other(format!("the database refused: {}", error.message)),
+        }
+    }
+}
+
+/// Of a lock that was lost this is right where nothing was written, as after a `put` that was refused for it. What it
+/// means when a lock is released after a write is for the plugin to say.
+impl From<hazelcast::Error> for Error {
+    fn from(error: hazelcast::Error) -> Self {
+        use hazelcast::Fault;
+        match error.fault {
+            Fault::Conflict => Error::Conflict,
+            Fault::Unavailable | Fault::LockLost => Error::Unavailable(error.message),
+            Fault::InvalidKey => Error::InvalidKey(error.message),
+            Fault::OutcomeUnknown => Error::OutcomeUnknown(error.message),
+            Fault::Refused => Error::Other(format!("the cluster refused: {}", error.message)),
         }
     }
 }

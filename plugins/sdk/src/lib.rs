@@ -37,6 +37,7 @@ extern crate alloc;
 
 pub mod cell_entries;
 mod error;
+pub mod map_counter;
 mod retry;
 #[cfg(target_arch = "wasm32")]
 mod runtime;
@@ -95,6 +96,12 @@ pub use bindings::exports::tally::counter::counter::Guest as Counter;
 pub use bindings::periodic::exports::tally::counter::periodic::Guest as Periodic;
 /// Capability `file-lock`: locks on files.
 pub use bindings::tally::file_lock::locks;
+/// Capability `hazelcast-atomic-long`: atomic numbers of a Hazelcast cluster.
+pub use bindings::tally::hazelcast::atomic_long;
+/// Capability `hazelcast-map`: a distributed map of a Hazelcast cluster, and its locks.
+pub use bindings::tally::hazelcast::map;
+/// What the functions of [`map`] and [`atomic_long`] raise.
+pub use bindings::tally::hazelcast::types as hazelcast;
 /// Capability `shared-memory`: 64-bit cells in memory that processes share.
 pub use bindings::tally::shared_memory::cells;
 /// Capability `sql`: statements and transactions on one database.

@@ -4,7 +4,6 @@ mod flock;
 mod host;
 #[cfg(test)]
 mod tests;
-pub mod times;
 
 use std::{
     sync::Arc,
@@ -14,7 +13,8 @@ use std::{
 use wasmtime::component::{HasData, Linker, ResourceTable};
 
 pub use flock::{Lock, LockError, LockScope, Mode};
-use times::LockTimes;
+
+use super::lock_times::LockTimes;
 
 /// What one plugin instance needs of this capability.
 pub struct FileLockCtx {

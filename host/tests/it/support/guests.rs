@@ -8,10 +8,11 @@ use std::{
 #[path = "../../../build/guests.rs"]
 mod build;
 
-const GUESTS: [&str; 6] = [
+const GUESTS: [&str; 7] = [
     "guest-disk-truncate",
     "guest-first-call",
     "guest-hostile",
+    "guest-hostile-hazelcast",
     "guest-hostile-prompt",
     "guest-hostile-sql",
     "guest-periodic",

@@ -1,4 +1,4 @@
-//! How long plugins wait for file locks and hold them.
+//! How long plugins wait for locks and hold them.
 
 use std::{
     sync::LazyLock,

@@ -1,0 +1,159 @@
+//! The granted map, as one instance sees it, and the lock that it may hold.
+
+use std::time::{Duration, Instant};
+
+use tally_hazelcast::{Client, Lock, Number};
+
+use super::{fault::harmless, lease::Lease, names::Names};
+use crate::{
+    bindings::tally::hazelcast::types::{Error, Fault},
+    capabilities::lock_times::LockTimes,
+};
+
+/// The map of one instance.
+pub struct Map {
+    client: Client,
+    names: Names,
+    lease: Lease,
+    times: LockTimes,
+    held: Option<Held>,
+}
+
+impl Map {
+    /// The map of `names`. Its locks end after `lease`, and `times` has how long they were waited for
+    /// and held.
+    pub fn new(client: Client, names: Names, lease: Lease, times: LockTimes) -> Self {
+        Self { client, names, lease, times, held: None }
+    }
+
+    /// What is stored; none where nothing is.
+    ///
+    /// # Errors
+    ///
+    /// `unavailable`, `refused` and `invalid-key`.
+    pub async fn get(&self, key: &str) -> Result<Option<Number>, Error> {
+        let key = self.names.map_key(key)?;
+        self.client.get(self.names.map(), key).await.map_err(harmless)
+    }
+
+    /// Stores `value`, once the key is locked by nobody else.
+    ///
+    /// # Errors
+    ///
+    /// Any fault but `conflict`.
+    pub async fn put(&mut self, key: &str, value: i64) -> Result<(), Error> {
+        let key = self.names.map_key(key)?;
+        let Some(held) = self.held.as_mut().filter(|held| held.key == key) else {
+            return Ok(self.client.put(self.names.map(), key, value).await?);
+        };
+        held.lock.put(value).await.map_err(|error| match Error::from(error) {
+            Error { fault: Fault::LockLost, message } => Error::new(
+                Fault::LockLost,
+                format!(
+                    "{message} (--hz-lock-lease, --hz-invocation-time-max): nothing was written"
+                ),
+            ),
+            error => error,
+        })
+    }
+
+    /// Stores `value` where nothing is stored, and returns what was stored instead.
+    ///
+    /// # Errors
+    ///
+    /// `unavailable`, `refused`, `invalid-key` and `outcome-unknown`.
+    pub async fn put_if_absent(&self, key: &str, value: i64) -> Result<Option<Number>, Error> {
+        let key = self.names.map_key(key)?;
+        Ok(self.client.put_if_absent(self.names.map(), key, value).await?)
+    }
+
+    /// Stores `value` if what is stored is `expected`, and returns whether it did.
+    ///
+    /// # Errors
+    ///
+    /// `unavailable`, `refused`, `invalid-key` and `outcome-unknown`.
+    pub async fn replace_if_same(
+        &self,
+        key: &str,
+        expected: Number,
+        value: i64,
+    ) -> Result<bool, Error> {
+        let key = self.names.map_key(key)?;
+        Ok(self.client.replace_if_same(self.names.map(), key, expected, value).await?)
+    }
+
+    /// Takes the lock of `key`, and waits for it if others hold it.
+    ///
+    /// # Errors
+    ///
+    /// `conflict`, `unavailable`, `invalid-key`, and `refused` while a lock is held: instances that
+    /// hold one and wait for another could wait for each other.
+    pub async fn acquire(&mut self, key: &str) -> Result<(), Error> {
+        if self.holds_lock() {
+            return Err(Error::new(
+                Fault::Refused,
+                "a lock of this instance is held: release it before another one is taken",
+            ));
+        }
+        let key = self.names.map_key(key)?;
+        let (began, wait_max) = (Instant::now(), self.lease.wait_max());
+        let locking = self.client.try_lock(self.names.map(), key, wait_max, self.lease.length());
+        let Some(lock) = locking.await.map_err(harmless)? else {
+            return Err(conflict(wait_max));
+        };
+        self.times.waited(began);
+        let hold = Hold { since: Instant::now(), times: self.times.clone() };
+        self.held = Some(Held { key: key.to_owned(), lock, _hold: hold });
+        Ok(())
+    }
+
+    /// Releases the lock.
+    ///
+    /// # Errors
+    ///
+    /// `lock-lost`, and `unavailable` or `refused`, after which it lasts until its lease ends.
+    pub async fn release(&mut self) -> Result<(), Error> {
+        match self.held.take() {
+            Some(held) => held.lock.release().await.map_err(harmless),
+            None => Ok(()),
+        }
+    }
+
+    /// Releases the lock without waiting for it.
+    pub fn let_go(&mut self) {
+        self.held = None;
+    }
+
+    /// Whether a lock is held.
+    pub fn holds_lock(&self) -> bool {
+        self.held.is_some()
+    }
+}
+
+fn conflict(wait_max: Duration) -> Error {
+    let waited = wait_max.as_millis();
+    Error::new(
+        Fault::Conflict,
+        format!("others held the lock for {waited} ms (--lock-wait-max, --hz-lock-lease)"),
+    )
+}
+
+/// A lock that is held, until its handle is given back. Dropping it releases it in the background.
+struct Held {
+    /// In the map.
+    key: String,
+    lock: Lock,
+    _hold: Hold,
+}
+
+/// Notes for how long a lock was held, when it is dropped.
+struct Hold {
+    since: Instant,
+    times: LockTimes,
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.times.held(self.since);
+    }
+}

@@ -1,0 +1,27 @@
+//! The warning example: reads the count from a map, then puts the count it read plus one.
+//!
+//! Nothing keeps a second caller from reading the same count in between. Both put the same sum, and one addition is lost.
+
+#![cfg_attr(target_arch = "wasm32", no_std)]
+
+use tally_plugin::{Counter, Error, String, export, map, map_counter};
+
+struct NoLock;
+
+impl Counter for NoLock {
+    fn increment(key: String, delta: i64) -> Result<i64, Error> {
+        let sum = map_counter::read(&key)?.checked_add(delta).ok_or(Error::Overflow)?;
+        map::put(&key, sum)?;
+        Ok(sum)
+    }
+
+    fn get(key: String) -> Result<i64, Error> {
+        map_counter::read(&key)
+    }
+
+    fn reset(key: String) -> Result<(), Error> {
+        Ok(map::put(&key, 0)?)
+    }
+}
+
+export!(NoLock);

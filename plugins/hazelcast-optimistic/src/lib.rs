@@ -1,0 +1,55 @@
+//! Reads the count from a map, and replaces it if it is still the same: compare-and-set.
+//!
+//! Nothing is locked in between. A caller that was overtaken reads again and tries again, until the retry budget is used
+//! up. What is compared is what was read, its kind included: clients in other languages may have stored a Java `Integer`,
+//! which equals no `Long`.
+//!
+//! Settings: `do-retries` (`true` or `false`), `retries-max` (a whole number, 999) and `retry-wait-max` (ms, 8000).
+
+#![cfg_attr(target_arch = "wasm32", no_std)]
+
+use core::time::Duration;
+
+use tally_plugin::{
+    Counter, Error, RetryBudget, String, WAIT_MAX, export, map,
+    map_counter::{self, value},
+    retry,
+};
+
+/// 1,000 attempts, with about 4 s of waits in all, which leaves the attempts themselves as much time.
+const BUDGET: RetryBudget = RetryBudget {
+    retries_max: 999,
+    delay_first: Duration::from_millis(1),
+    delay_max: Duration::from_millis(4),
+    wait_max: WAIT_MAX,
+};
+
+struct Optimistic;
+
+impl Counter for Optimistic {
+    fn increment(key: String, delta: i64) -> Result<i64, Error> {
+        retry(&BUDGET.with_settings()?, || compare_and_set(&key, delta))
+    }
+
+    fn get(key: String) -> Result<i64, Error> {
+        map_counter::read(&key)
+    }
+
+    /// Whoever has read before does not find the same any more.
+    fn reset(key: String) -> Result<(), Error> {
+        Ok(map::put(&key, 0)?)
+    }
+}
+
+/// None when somebody else changed what is stored. An unknown outcome is an error, and so not tried again.
+fn compare_and_set(key: &str, delta: i64) -> Result<Option<i64>, Error> {
+    let read = map::get(key)?;
+    let sum = value(read).checked_add(delta).ok_or(Error::Overflow)?;
+    let is_stored = match read {
+        Some(stored) => map::replace_if_same(key, stored, sum)?,
+        None => map::put_if_absent(key, sum)?.is_none(),
+    };
+    Ok(is_stored.then_some(sum))
+}
+
+export!(Optimistic);

@@ -68,15 +68,12 @@ impl Client {
     /// its CP members have not found each other yet.
     pub async fn check_cp(&self) -> Result<(), Error> {
         let repeat = Repeat::Harmless;
-        match self.invoke(None, repeat, Duration::ZERO, |_| requests::cp_members()).await? {
-            Outcome::Done(answer) if repeat.understood(responses::cp_members(&answer))? == 0 => {
-                let why = "the members of the CP Subsystem have not found each other yet";
-                Err(Error::Unavailable(why.into()))
-            }
-            // A member stumbles over its own list where one of the CP members is gone, and that is no reason to refuse.
-            Outcome::Done(_) | Outcome::Refused(_) => Ok(()),
-            off => off.done().map(drop),
+        let answer = self.call(None, repeat, |_| requests::cp_members()).await?;
+        if repeat.understood(responses::cp_members(&answer))? == 0 {
+            let why = "the members of the CP Subsystem have not found each other yet";
+            return Err(Error::Unavailable(why.into()));
         }
+        Ok(())
     }
 
     async fn atomic_number(

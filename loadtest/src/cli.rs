@@ -44,11 +44,12 @@ pub struct Cli {
     #[arg(long, env = "N_CALLS_PER_CLIENT", value_name = "M", default_value_t = 10_000, value_parser = value_parser!(u64).range(1..=CALLS_MAX))]
     pub n_calls_per_client: u64,
 
-    /// How the plugin of --counter-type changes its counter [default for postgresql: inplace_update]
+    /// How the plugin of --counter-type changes its counter [default for postgresql: inplace_update, for hazelcast:
+    /// pessimistic]
     #[arg(long, env = "METHOD", value_enum)]
     pub method: Option<Method>,
 
-    /// Whether a method that can conflict tries again: serializable_update and optimistic_concurrency_control [default: true]
+    /// Whether a method that can conflict tries again: serializable_update, optimistic_concurrency_control and optimistic [default: true]
     #[arg(long, env = "DO_RETRIES", value_name = "true|false", value_parser = BoolishValueParser::new())]
     pub do_retries: Option<bool>,
 
@@ -92,9 +93,11 @@ pub enum CounterType {
     Web,
     /// A PostgreSQL plugin in this process; each client has a connection of its own
     Postgresql,
+    /// A Hazelcast plugin in this process; each client has connections of its own
+    Hazelcast,
 }
 
-/// How a counter is changed.
+/// How a counter is changed: the first five in PostgreSQL, the others in Hazelcast.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 #[value(rename_all = "snake_case")]
 pub enum Method {
@@ -108,6 +111,30 @@ pub enum Method {
     OptimisticConcurrencyControl,
     /// SELECT, then UPDATE, in a SERIALIZABLE transaction
     SerializableUpdate,
+    /// get, then put: the warning example
+    NoLock,
+    /// lock, get, put, unlock
+    Pessimistic,
+    /// get, then replace if it is still the same
+    Optimistic,
+    /// addAndGet of an IAtomicLong in the CP Subsystem
+    Atomic,
+}
+
+impl Method {
+    /// The kind of counter that has this method.
+    pub fn counter_type(self) -> CounterType {
+        match self {
+            Self::LostUpdate
+            | Self::InplaceUpdate
+            | Self::RowLevelLocking
+            | Self::OptimisticConcurrencyControl
+            | Self::SerializableUpdate => CounterType::Postgresql,
+            Self::NoLock | Self::Pessimistic | Self::Optimistic | Self::Atomic => {
+                CounterType::Hazelcast
+            }
+        }
+    }
 }
 
 const AFTER_HELP: &str = "\

@@ -99,6 +99,7 @@ fn check(cli: Cli, matches: &ArgMatches) -> Result<Options, String> {
         start: Start::Reset,
         sole_writer: true,
     };
+    cli.plugins.hazelcast.check()?;
     let target = choose_target(cli.clone(), matches)?;
     let swaps = flags::choose(cli.swaps, &target, matches)?;
     Ok(Options { target, key, load, swaps, json, progress: !cli.no_progress })
@@ -106,11 +107,12 @@ fn check(cli: Cli, matches: &ArgMatches) -> Result<Options, String> {
 
 fn choose_target(cli: Cli, matches: &ArgMatches) -> Result<TargetOptions, String> {
     match cli.counter_type {
-        CounterType::Postgresql => choose_method(cli, matches),
+        CounterType::Postgresql => choose_method(Method::InplaceUpdate, cli, matches),
+        CounterType::Hazelcast => choose_method(Method::Pessimistic, cli, matches),
         CounterType::Web => {
             match ["method", "do_retries"].into_iter().find(|it| typed(matches, it)) {
                 Some(flag) => Err(format!(
-                    "--{} says how to count in a database, so it needs --counter-type postgresql",
+                    "--{} says how to count without a server, so it needs --counter-type postgresql or hazelcast",
                     flag.replace('_', "-")
                 )),
                 None => choose_plugin_or_server(cli, matches),
@@ -120,18 +122,24 @@ fn choose_target(cli: Cli, matches: &ArgMatches) -> Result<TargetOptions, String
 }
 
 /// The plugin of a method, with what the flags say of its retries.
-fn choose_method(cli: Cli, matches: &ArgMatches) -> Result<TargetOptions, String> {
+fn choose_method(default: Method, cli: Cli, matches: &ArgMatches) -> Result<TargetOptions, String> {
+    let storage = name_of(cli.counter_type);
     if let Some(flag) =
         ["plugin", "counter_host", "counter_port"].into_iter().find(|it| typed(matches, it))
     {
         let flag = flag.replace('_', "-");
         return Err(format!(
-            "--counter-type postgresql drives the plugin of a --method without a server, so --{flag} cannot go with it"
+            "--counter-type {storage} drives the plugin of a --method without a server, so --{flag} cannot go with it"
         ));
     }
-    let method = cli.method.unwrap_or(Method::InplaceUpdate).to_possible_value();
-    let method = method.expect("no method is hidden").get_name().replace('_', "-");
-    let plugin = format!("postgresql-{method}");
+    let method = cli.method.unwrap_or(default);
+    if method.counter_type() != cli.counter_type {
+        let (method, right) = (name_of(method), name_of(method.counter_type()));
+        return Err(format!(
+            "there is no --method {method} of --counter-type {storage}: it is one of {right}"
+        ));
+    }
+    let plugin = format!("{storage}-{}", name_of(method).replace('_', "-"));
     let mut settings = cli.plugins;
     settings.plugin_config.extend(cli.do_retries.map(|do_retries| PluginSetting {
         plugin: plugin.clone(),
@@ -140,6 +148,12 @@ fn choose_method(cli: Cli, matches: &ArgMatches) -> Result<TargetOptions, String
     }));
     settings.plugin = Some(plugin);
     Ok(TargetOptions::Plugin(Box::new(PluginOptions { settings, limits: cli.plugin_limits })))
+}
+
+/// As it is written on the command line.
+fn name_of(value: impl ValueEnum) -> String {
+    let value = value.to_possible_value().expect("no value is hidden");
+    value.get_name().to_owned()
 }
 
 /// A plugin, or a server. Two flags that contradict each other are refused, but a flag simply wins over a variable:

@@ -7,6 +7,7 @@ mod pgbench;
 mod recovery;
 #[path = "../shared/statistics.rs"]
 mod statistics;
+#[path = "../shared/tally.rs"]
 mod tally;
 
 use std::{env, process, time::Duration};
@@ -57,8 +58,10 @@ fn compare(method: &Method, clients: usize, scratch: &std::path::Path) {
     let [mut of_pgbench, mut in_process, mut over_http] = [(); 3].map(|()| Vec::new());
     for _ in 0..ROUNDS {
         of_pgbench.push(pgbench::run(method.script, clients, RUN_TIME, scratch));
-        in_process.push(tally::in_process(method.plugin, clients, RUN_TIME));
-        over_http.push(tally::over_http(method.plugin, clients, RUN_TIME));
+        let report = tally::in_process(method.plugin, clients, RUN_TIME);
+        in_process.push(tally::exact_rate(&report));
+        let report = tally::over_http(method.plugin, clients, RUN_TIME);
+        over_http.push(tally::exact_rate(&report));
     }
     let ratios = |rates: &[f64]| {
         Sample::new(rates.iter().zip(&of_pgbench).map(|(rate, baseline)| rate / baseline).collect())

@@ -16,6 +16,9 @@ UPDATE user_counter SET counter = :sum, version = version + 1 WHERE user_id = 'c
 COMMIT;
 ";
 
+/// The default of `--postgres-db`.
+const DATABASE: &str = "counter_db";
+
 /// Transactions per second.
 pub fn run(script: &str, clients: usize, time: Duration, scratch: &Path) -> f64 {
     let file = scratch.join("script.sql");
@@ -28,7 +31,7 @@ pub fn run(script: &str, clients: usize, time: Duration, scratch: &Path) -> f64 
         .arg(format!("--time={}", time.as_secs()))
         .arg("--file")
         .arg(&file)
-        .arg(super::tally::DATABASE)
+        .arg(DATABASE)
         .output()
         .expect("compose/with-postgresql brings pgbench");
     let text = String::from_utf8_lossy(&output.stdout);

@@ -116,7 +116,7 @@ impl Plugin {
     }
 
     /// Whether the storage has what it needs, where the storage can say so soon. This waits, for up to
-    /// 1 s, so it belongs on a thread that serves nobody.
+    /// 3 s, so it belongs on a thread that serves nobody.
     ///
     /// # Errors
     ///

@@ -17,6 +17,14 @@ mod dashboard;
 mod disk;
 /// Which requests there are, and what becomes of bad ones.
 mod endpoints;
+/// The Hazelcast plugins: each method under load.
+mod hazelcast;
+/// The Hazelcast plugins without their cluster.
+mod hazelcast_down;
+/// Locks of plugins that misbehave, are late, or die with them.
+mod hazelcast_locks;
+/// A cluster that has no CP Subsystem, comes late, or loses its members.
+mod hazelcast_outages;
 /// Plugins that misbehave.
 mod hostile_plugins;
 /// How the host comes and goes, in the eyes of those who watch over it.

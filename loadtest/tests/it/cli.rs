@@ -144,6 +144,15 @@ fn bad_usage_is_refused_with_a_sentence_before_any_traffic() {
             &["--counter-type", "postgresql", "--method", "lost-update"],
             "possible values: lost_update",
         ),
+        (
+            &["--counter-type", "postgresql", "--method", "atomic"],
+            "there is no --method atomic of --counter-type postgresql: it is one of hazelcast",
+        ),
+        (
+            &["--counter-type", "hazelcast", "--method", "lost_update"],
+            "there is no --method lost_update of --counter-type hazelcast",
+        ),
+        (&["--counter-type", "hazelcast", "--plugin", "x"], "--plugin cannot go with it"),
         (&["--counter-type", "postgresql", "--plugin", "x"], "--plugin cannot go with it"),
         (
             &["--counter-type", "postgresql", "--counter-port", "1"],
@@ -313,6 +322,46 @@ fn each_method_of_counting_in_a_database_is_driven_and_judged() {
     let mut psql = Command::new("psql");
     psql.args(["--dbname", "postgres", "--command", &format!("DROP DATABASE {database}")]);
     assert!(psql.output().expect("psql").status.success());
+}
+
+#[test]
+fn each_method_of_counting_in_hazelcast_is_driven_and_judged() {
+    let [members, name] = ["HZ_CLUSTER_MEMBERS", "HZ_CLUSTER_NAME"].map(|name| {
+        std::env::var(name)
+            .expect("this test needs Hazelcast: run it by compose/with-hazelcast cargo test")
+    });
+    let map = format!("loadtest_{}", std::process::id());
+    for (args, status, expected) in [
+        (&[][..], 0, "counts right"),
+        (&["--method", "pessimistic"], 0, "Failed:                      0\n"),
+        (&["--method", "optimistic"], 0, "Failed:                      0\n"),
+        (&["--method", "atomic"], 0, "Failed:                      0\n"),
+        (&["--method", "no_lock"], 1, " lost"),
+        (&["--hz-cluster-members", "127.0.0.1:1"], 3, "Connection refused"),
+        (&["--hz-cluster-name", "another"], 3, "is not called another"),
+    ] {
+        let fixed = [
+            "--counter-type",
+            "hazelcast",
+            "--n-clients",
+            "8",
+            "--n-calls-per-client",
+            "50",
+            "--compile-cache",
+            env!("CARGO_TARGET_TMPDIR"),
+        ];
+        let env = [
+            ("HZ_CLUSTER_MEMBERS", members.as_str()),
+            ("HZ_CLUSTER_NAME", &name),
+            ("HZ_MAP_NAME", &map),
+            ("HZ_ATOMIC_LONG_NAME", &map),
+            ("HZ_INVOCATION_TIME_MAX", "8000"),
+        ];
+        let output = loadtest(&[&fixed, args].concat(), &env);
+        let text = text(&output.stdout) + &text(&output.stderr);
+        assert_eq!(output.status.code(), Some(status), "{args:?}\n{text}");
+        assert!(text.contains(expected), "{args:?}\n{text}");
+    }
 }
 
 #[test]

@@ -11,7 +11,7 @@ mod settings;
 #[cfg(test)]
 mod tests;
 
-use std::{thread, time::Duration};
+use std::{io, panic::resume_unwind, thread, time::Duration};
 
 use tally_hazelcast::Client;
 use tokio::{runtime, time::timeout};
@@ -26,7 +26,7 @@ use lease::Lease;
 use names::Names;
 
 /// How long the host looks, before it starts, whether the cluster has atomic numbers.
-const CP_CHECK_TIME_MAX: Duration = Duration::from_secs(1);
+const CP_CHECK_TIME_MAX: Duration = Duration::from_secs(3);
 
 /// What one plugin was granted of a cluster. Nothing is connected until something is asked.
 pub struct Hazelcast {
@@ -69,7 +69,7 @@ impl Hazelcast {
         AtomicLongs::new(connections.client.clone(), self.names.clone())
     }
 
-    /// Asks the cluster, for up to 1 s, whether it has atomic numbers. One that can't be reached may
+    /// Asks the cluster, for up to 3 s, whether it has atomic numbers. One that can't be reached may
     /// have them. This waits, so it belongs on a thread that serves nobody.
     ///
     /// # Errors
@@ -78,12 +78,16 @@ impl Hazelcast {
     pub fn check_cp(&self) -> Result<(), String> {
         let client = Client::new(self.cluster.clone());
         let ask = move || {
-            let runtime = runtime::Builder::new_current_thread().enable_all().build().ok()?;
-            runtime.block_on(timeout(CP_CHECK_TIME_MAX, client.check_cp())).ok()
+            let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
+            io::Result::Ok(runtime.block_on(async {
+                // One that does not answer in time may have them, too.
+                timeout(CP_CHECK_TIME_MAX, client.check_cp()).await.unwrap_or(Ok(()))
+            }))
         };
         // On a thread of its own, because the caller's may have an event loop already.
-        match thread::spawn(ask).join() {
-            Ok(Some(Err(tally_hazelcast::Error::Refused(why)))) => Err(why),
+        let answer = thread::spawn(ask).join().unwrap_or_else(|panic| resume_unwind(panic));
+        match answer.map_err(|error| error.to_string())? {
+            Err(tally_hazelcast::Error::Refused(why)) => Err(why),
             _ => Ok(()),
         }
     }

@@ -41,6 +41,11 @@ impl Answer {
         self.json()["count"].as_i64().unwrap()
     }
 
+    /// As [`Self::problem`]; empty where it is none.
+    pub fn problem_if_any(&self) -> String {
+        if self.status == 200 { String::new() } else { self.problem() }
+    }
+
     /// The code of a problem, whose form is checked.
     pub fn problem(&self) -> String {
         assert!(self.head.contains("content-type: application/problem+json"), "{self:?}");

@@ -4,22 +4,40 @@ mod browser;
 mod client;
 mod components;
 mod guests;
+mod hazelcast;
 mod postgresql;
 mod process;
+mod service;
 
 pub use browser::Browser;
 pub use client::{Answer, Connection, ask, send};
 pub use components::{another_build, another_build_in, bundled, renamed, slow_to_compile};
 pub use guests::guest;
-pub use postgresql::{Cluster, Database, wait_until};
+pub use hazelcast::{Hazelcast, INVOCATION_MS_MAX};
+pub use postgresql::{Cluster, Database};
 pub use process::{Sandbox, Tally};
 
-use std::{ffi::OsString, time::Duration};
+use std::{
+    ffi::OsString,
+    time::{Duration, Instant},
+};
 
 use tally_host::{client::Endpoint, config::Cli};
 use tally_loadtest::{
     Load, PluginTarget, Progress, Report, Start, Stop, Swaps, WebTarget, run, run_with_swaps,
 };
+
+/// How long something may take that is only a matter of time.
+const SETTLE_TIME_MAX: Duration = Duration::from_secs(30);
+
+/// Waits for something that is only a matter of time.
+pub fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + SETTLE_TIME_MAX;
+    while !holds() {
+        assert!(Instant::now() < deadline, "not within {SETTLE_TIME_MAX:?}: {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
 
 /// Puts `clients` × `calls` increments on a host's default counter, beginning with a reset.
 pub fn load(tally: &Tally, clients: usize, calls: u64) -> Report {

@@ -3,17 +3,12 @@
 use std::{
     collections::HashMap,
     env,
-    io::{BufRead, BufReader, Write},
-    path::Path,
+    io::Write,
     process::{Child, Command, Stdio},
     sync::atomic::{AtomicU32, Ordering},
-    time::{Duration, Instant},
 };
 
-use super::{Sandbox, Tally, ask};
-
-/// How long something may take that is only a matter of time.
-const SETTLE_TIME_MAX: Duration = Duration::from_secs(30);
+use super::{Sandbox, Tally, ask, service::Service, wait_until};
 
 /// The variables by which a server is found, and by which its own programs find it.
 const VARIABLES: [&str; 9] = [
@@ -168,51 +163,27 @@ impl Drop for RowHeld {
 }
 
 /// A server of one test's own, which it can stop and start.
-pub struct Cluster {
-    /// The script that started it; it ends the server when its standard input is closed.
-    script: Child,
-    variables: HashMap<String, String>,
-}
+pub struct Cluster(Service);
 
 impl Cluster {
     pub fn start_new() -> Self {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../compose/with-postgresql");
-        let mut script = Command::new(script)
-            .args(["sh", "-c", "env; echo; cat"])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let lines = BufReader::new(script.stdout.take().unwrap()).lines();
-        let variables: HashMap<_, _> = lines
-            .map(Result::unwrap)
-            .take_while(|line| !line.is_empty())
-            .filter_map(|line| {
-                let (name, value) = line.split_once('=')?;
-                let wanted = name == "POSTGRESQL_CTL" || VARIABLES.contains(&name);
-                wanted.then(|| (name.to_owned(), value.to_owned()))
-            })
-            .collect();
-        assert!(
-            variables.contains_key("POSTGRESQL_CTL"),
-            "compose/with-postgresql did not start a server"
-        );
-        Self { script, variables }
+        let wanted = VARIABLES.into_iter().chain(["POSTGRESQL_CTL"]).collect::<Vec<_>>();
+        Self(Service::start("with-postgresql", &[], &wanted))
     }
 
     /// A database on this server.
     pub fn database(&self) -> Database {
-        Database::on(self.variables.clone())
+        Database::on(self.0.variables.clone())
     }
 
     /// Stops the server as a crash does.
     pub fn stop(&self) {
-        self.control(&["stop", "-m", "immediate"]);
+        self.0.control("POSTGRESQL_CTL", &["stop", "-m", "immediate"]);
     }
 
     /// Starts the server again; it accepts connections when this returns.
     pub fn start(&self) {
-        self.control(&["start"]);
+        self.0.control("POSTGRESQL_CTL", &["start"]);
     }
 
     /// Makes the server offer TLS with a certificate for its address, and returns the path of that certificate.
@@ -227,26 +198,5 @@ impl Cluster {
         self.stop();
         self.start();
         format!("{directory}/server.crt")
-    }
-
-    fn control(&self, args: &[&str]) {
-        let status = Command::new(&self.variables["POSTGRESQL_CTL"]).args(args).status().unwrap();
-        assert!(status.success(), "{args:?}");
-    }
-}
-
-impl Drop for Cluster {
-    fn drop(&mut self) {
-        drop(self.script.stdin.take());
-        let _ = self.script.wait();
-    }
-}
-
-/// Waits for something that is only a matter of time.
-pub fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + SETTLE_TIME_MAX;
-    while !holds() {
-        assert!(Instant::now() < deadline, "not within {SETTLE_TIME_MAX:?}: {what}");
-        std::thread::sleep(Duration::from_millis(10));
     }
 }

@@ -9,16 +9,13 @@ use std::{
 };
 
 use tally_host::config::Cli;
-use tally_loadtest::{Load, PluginTarget, Progress, Start, Stop, Target, WebTarget, run};
-
-/// The default of `--postgres-db`.
-pub const DATABASE: &str = "counter_db";
+use tally_loadtest::{Load, PluginTarget, Progress, Report, Start, Stop, Target, WebTarget, run};
 
 /// More than can be made in any of the runs, which end by the clock.
 const CALLS_MAX: u64 = 1_000_000;
 
-/// Increments per second; the load client calls the plugin.
-pub fn in_process(plugin: &str, clients: usize, time: Duration) -> f64 {
+/// Increments without a server: the load client calls the plugin.
+pub fn in_process(plugin: &str, clients: usize, time: Duration) -> Report {
     let cli = Cli::load(&["tally", "--plugin", plugin].map(OsString::from));
     let config = cli.unwrap_or_else(|error| panic!("{error:?}")).config;
     let target = PluginTarget::load(&config.plugins, &config.plugin_limits, None)
@@ -26,14 +23,21 @@ pub fn in_process(plugin: &str, clients: usize, time: Duration) -> f64 {
     drive(&target, clients, time)
 }
 
-/// Increments per second; the load client sends requests to the program.
-pub fn over_http(plugin: &str, clients: usize, time: Duration) -> f64 {
+/// Increments by requests to the program.
+pub fn over_http(plugin: &str, clients: usize, time: Duration) -> Report {
     let server = Server::start(plugin);
     let target = WebTarget::resolve("127.0.0.1", server.port, None).expect("loopback");
     drive(&target, clients, time)
 }
 
-fn drive<T: Target>(target: &T, clients: usize, time: Duration) -> f64 {
+/// The rate of a run in which nothing went wrong.
+pub fn exact_rate(report: &Report) -> f64 {
+    assert!(report.verdict.right(), "{report}");
+    assert_eq!(report.failed.total() + report.verdict.unknown, 0, "{report}");
+    report.rps
+}
+
+fn drive<T: Target>(target: &T, clients: usize, time: Duration) -> Report {
     let load =
         Load { clients, calls_per_client: CALLS_MAX, start: Start::Reset, sole_writer: true };
     let stop = Stop::default();
@@ -41,10 +45,7 @@ fn drive<T: Target>(target: &T, clients: usize, time: Duration) -> f64 {
         let running = scope.spawn(|| run(target, &load, &Progress::silent(), &stop));
         thread::sleep(time);
         stop.request();
-        let report = running.join().expect("the load client does not panic").expect("it answers");
-        assert!(report.verdict.right(), "{report}");
-        assert_eq!(report.failed.total() + report.verdict.unknown, 0, "{report}");
-        report.rps
+        running.join().expect("the load client does not panic").expect("it answers")
     })
 }
 

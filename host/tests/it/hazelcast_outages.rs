@@ -1,0 +1,112 @@
+use std::time::{Duration, Instant};
+
+use tally_loadtest::Report;
+
+use crate::support::{Hazelcast, Sandbox, Tally, ask, check_refused, load_while, swap, wait_until};
+
+const PESSIMISTIC: &str = "hazelcast-pessimistic";
+const OPTIMISTIC: &str = "hazelcast-optimistic";
+const ATOMIC: &str = "hazelcast-atomic";
+
+/// How soon users must be told that there is no cluster.
+const TOLD_WITHIN: Duration = Duration::from_secs(1);
+/// How soon counting must go on after the end of a member.
+const BACK_WITHIN: Duration = Duration::from_secs(10);
+
+/// Members killed in one test, each of them once.
+const KILLS: usize = 3;
+
+#[test]
+fn the_host_starts_without_its_cluster_says_so_within_1_s_and_becomes_ready_by_itself() {
+    let cluster = Hazelcast::start_new(&[("HAZELCAST_STARTED", "0")]);
+    let sandboxes = [PESSIMISTIC, ATOMIC].map(|plugin| (Sandbox::new(), plugin));
+    let hosts = sandboxes.each_ref().map(|(sandbox, plugin)| {
+        let tally = cluster.start_unready(sandbox, &["--plugin", plugin]);
+        let asked = Instant::now();
+        let ready = ask(tally.address(), "GET /readyz");
+        assert!(asked.elapsed() < TOLD_WITHIN, "{:?}", asked.elapsed());
+        assert_eq!((ready.status, ready.problem().as_str()), (503, "not-ready"));
+        assert!(ready.body.contains("Connection refused"), "{}", ready.body);
+        assert_eq!(ask(tally.address(), "GET /livez").status, 200);
+        let refused = ask(tally.address(), "POST /inc");
+        assert_eq!((refused.status, refused.problem().as_str()), (503, "storage-unavailable"));
+        wait_until("the log says so", || sandbox.stderr().contains("not ready: can't reach"));
+        tally
+    });
+    cluster.control(&["start-all"]);
+    for (tally, (sandbox, plugin)) in hosts.iter().zip(&sandboxes) {
+        wait_until("ready", || ask(tally.address(), "GET /readyz").status == 200);
+        assert_eq!(ask(tally.address(), "POST /inc").count(), 1, "{plugin}");
+        wait_until("the log says so", || sandbox.stderr().contains("ready again"));
+    }
+}
+
+#[test]
+fn a_cluster_without_cp_is_refused_with_the_setting_that_turns_it_on() {
+    let cluster = Hazelcast::start_new(&[("HAZELCAST_CP_MEMBERS", "0")]);
+    let sandbox = Sandbox::new();
+    // The maps are there all the same, and a swap is refused as a start is.
+    let tally = cluster.start(&sandbox, &["--plugin", PESSIMISTIC]);
+    assert_eq!(ask(tally.address(), "POST /inc").count(), 1);
+    check_refused(&swap(&tally, ATOMIC), "plugin-refused", "cp-member-count");
+    assert_eq!(ask(tally.address(), "POST /inc").count(), 2);
+    let flags = cluster.flags();
+    let flags: Vec<_> = flags.iter().map(String::as_str).collect();
+    let refused = sandbox.run(&[&flags[..], &["--plugin", ATOMIC]].concat());
+    assert_eq!(refused.status.code(), Some(2), "{refused:?}");
+    let said = String::from_utf8(refused.stderr).unwrap();
+    assert!(said.contains("cp-member-count"), "{said}");
+}
+
+/// Kills each member once and starts it again, while clients count. Returns the longest time after which counting went on.
+fn kill_members(cluster: &Hazelcast, tally: &Tally) -> Duration {
+    let mut longest = Duration::ZERO;
+    for member in (1..=KILLS).map(|number| number.to_string()) {
+        let counted = || ask(tally.address(), "POST /counters/beside/inc").status == 200;
+        wait_until("counting", counted);
+        cluster.control(&["kill", &member]);
+        let killed = Instant::now();
+        // Both kinds of answers come from then on, until only one does.
+        for _ in 0..10 {
+            wait_until("counting", counted);
+        }
+        longest = longest.max(killed.elapsed());
+        cluster.control(&["start", &member]);
+        cluster.control(&["restore"]);
+    }
+    longest
+}
+
+fn load_while_members_are_killed(plugin: &str) -> Report {
+    let cluster = Hazelcast::start_new(&[]);
+    let sandbox = Sandbox::new();
+    let tally = cluster.start(&sandbox, &["--plugin", plugin, "--hz-invocation-time-max", "2000"]);
+    let report = load_while(&tally, 4, || {
+        let longest = kill_members(&cluster, &tally);
+        assert!(longest < BACK_WITHIN, "{plugin}: {longest:?}");
+    });
+    assert_eq!(ask(tally.address(), "GET /livez").status, 200);
+    for (reason, _) in report.failed.iter() {
+        assert!(reason.starts_with("503 "), "{plugin}: {report}");
+    }
+    for (reason, _) in report.unknown.iter() {
+        assert!(reason.ends_with("whether this call counted is unknown"), "{plugin}: {report}");
+    }
+    report
+}
+
+#[test]
+fn members_that_are_killed_under_load_take_no_acknowledged_atomic_increment_along() {
+    let report = load_while_members_are_killed(ATOMIC);
+    assert!(report.verdict.right(), "{report}");
+}
+
+#[test]
+fn what_maps_lose_with_their_members_is_counted_and_reported() {
+    for plugin in [PESSIMISTIC, OPTIMISTIC] {
+        let report = load_while_members_are_killed(plugin);
+        // A map is asynchronous at the moment of a failover: whether any was lost is up to the cluster.
+        println!("{plugin}: {report}");
+        assert!(report.verdict.lost.is_some(), "{plugin}: {report}");
+    }
+}

@@ -1,0 +1,88 @@
+//! The Hazelcast cluster that `compose/with-hazelcast` starts, and others of a test's own.
+
+use std::{
+    collections::HashMap,
+    env,
+    sync::atomic::{AtomicU32, Ordering},
+};
+
+use super::{Sandbox, Tally, ask, service::Service, wait_until};
+
+/// The variables by which a cluster is found.
+const VARIABLES: [&str; 2] = ["HZ_CLUSTER_MEMBERS", "HZ_CLUSTER_NAME"];
+
+/// How long the cluster may take to answer where a test says nothing else: the machine is busy with other tests.
+pub const INVOCATION_MS_MAX: &str = "8000";
+
+/// The program that kills and starts members.
+const CONTROL: &str = "HAZELCAST_CTL";
+
+/// A cluster, with a map and atomic longs of one test's own.
+pub struct Hazelcast {
+    variables: HashMap<String, String>,
+    /// None where others use the cluster too.
+    service: Option<Service>,
+    names: String,
+}
+
+impl Hazelcast {
+    /// The cluster that the environment names.
+    pub fn shared() -> Self {
+        let variables = VARIABLES.map(|name| {
+            let value = env::var(name).unwrap_or_else(|_| {
+                panic!("this test needs Hazelcast: run it by compose/with-hazelcast cargo test")
+            });
+            (name.to_owned(), value)
+        });
+        Self::with(variables.into(), None)
+    }
+
+    /// A cluster that the test can break. With the option `HAZELCAST_CP_MEMBERS=0` it has no CP Subsystem, and with
+    /// `HAZELCAST_STARTED=0` no member of it runs at first.
+    pub fn start_new(options: &[(&str, &str)]) -> Self {
+        let wanted = VARIABLES.into_iter().chain([CONTROL]).collect::<Vec<_>>();
+        let service = Service::start("with-hazelcast", options, &wanted);
+        Self::with(service.variables.clone(), Some(service))
+    }
+
+    fn with(variables: HashMap<String, String>, service: Option<Service>) -> Self {
+        static NAMES: AtomicU32 = AtomicU32::new(0);
+        let number = NAMES.fetch_add(1, Ordering::Relaxed);
+        Self { variables, service, names: format!("test_{}_{number}", std::process::id()) }
+    }
+
+    /// Starts a host on this cluster and waits until it is ready.
+    pub fn start(&self, sandbox: &Sandbox, args: &[&str]) -> Tally {
+        let tally = self.start_unready(sandbox, args);
+        wait_until("the host is ready", || ask(tally.address(), "GET /readyz").status == 200);
+        tally
+    }
+
+    /// Starts a host on this cluster.
+    pub fn start_unready(&self, sandbox: &Sandbox, args: &[&str]) -> Tally {
+        let flags = self.flags();
+        let flags: Vec<&str> =
+            flags.iter().map(String::as_str).chain(args.iter().copied()).collect();
+        let mut command = sandbox.command(&flags);
+        command.env("HZ_INVOCATION_TIME_MAX", INVOCATION_MS_MAX);
+        sandbox.start_command(command)
+    }
+
+    /// The flags by which it is found.
+    pub fn flags(&self) -> Vec<String> {
+        let (members, name) =
+            (&self.variables["HZ_CLUSTER_MEMBERS"], &self.variables["HZ_CLUSTER_NAME"]);
+        vec![
+            format!("--hz-cluster-members={members}"),
+            format!("--hz-cluster-name={name}"),
+            format!("--hz-map-name={}", self.names),
+            format!("--hz-atomic-long-name={}", self.names),
+        ]
+    }
+
+    /// Kills a member, or starts it again, or whatever else `args` mean to compose/hazelcast-control.
+    pub fn control(&self, args: &[&str]) {
+        let service = self.service.as_ref().expect("only a cluster of the test's own is broken");
+        service.control(CONTROL, args);
+    }
+}

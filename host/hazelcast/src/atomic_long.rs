@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::{
     Client, Error,
-    invocation::{Outcome, Repeat},
+    invocation::{Deadline, Outcome, Repeat},
     protocol::{
         frame::Message,
         requests::{self, AtomicLongCall, RaftGroup},
@@ -67,9 +67,14 @@ impl Client {
     /// the same, from memory that a member's end can lose. [`Error::Unavailable`] where the cluster can't be reached, or
     /// its CP members have not found each other yet.
     pub async fn check_cp(&self) -> Result<(), Error> {
+        let _under_way = self.admit()?;
+        self.find_cp_members(self.deadline(Duration::ZERO)).await
+    }
+
+    async fn find_cp_members(&self, deadline: Deadline) -> Result<(), Error> {
         let repeat = Repeat::Harmless;
-        let answer = self.call(None, repeat, |_| requests::cp_members()).await?;
-        if repeat.understood(responses::cp_members(&answer))? == 0 {
+        let outcome = self.invoke(None, repeat, deadline, |_| requests::cp_members()).await?;
+        if repeat.understood(responses::cp_members(&outcome.done()?))? == 0 {
             let why = "the members of the CP Subsystem have not found each other yet";
             return Err(Error::Unavailable(why.into()));
         }
@@ -92,11 +97,12 @@ impl Client {
         repeat: Repeat,
         call: AtomicLongCall,
     ) -> Result<Message, Error> {
+        let (_under_way, deadline) = (self.admit()?, self.deadline(Duration::ZERO));
         let mut gone = String::new();
         for _ in 0..GROUPS_MAX {
-            let group = self.group(name).await?;
+            let group = self.group(name, deadline).await?;
             let request = |_| call.request(&group, name);
-            match self.invoke(None, repeat, Duration::ZERO, request).await? {
+            match self.invoke(None, repeat, deadline, request).await? {
                 Outcome::GroupGone(why) => {
                     self.cluster().set_group(None);
                     gone = why;
@@ -108,13 +114,20 @@ impl Client {
     }
 
     /// The group of all atomic longs whose names name none.
-    async fn group(&self, name: &str) -> Result<RaftGroup, Error> {
+    async fn group(&self, name: &str, deadline: Deadline) -> Result<RaftGroup, Error> {
+        if name.contains('@') {
+            let why = format!(
+                "\"{name}\" names a CP group behind its \"@\", and only the default group is used"
+            );
+            return Err(Error::Refused(why));
+        }
         if let Some(group) = self.cluster().group() {
             return Ok(group);
         }
-        self.check_cp().await?;
-        let answer = self.call(None, Repeat::Harmless, |_| requests::create_cp_group(name)).await?;
-        let group = Repeat::Harmless.understood(responses::raft_group(&answer))?;
+        self.find_cp_members(deadline).await?;
+        let request = |_| requests::create_cp_group(name);
+        let outcome = self.invoke(None, Repeat::Harmless, deadline, request).await?;
+        let group = Repeat::Harmless.understood(responses::raft_group(&outcome.done()?))?;
         self.cluster().set_group(Some(group.clone()));
         Ok(group)
     }

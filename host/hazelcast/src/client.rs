@@ -9,14 +9,14 @@ use std::{
 };
 
 use tokio::{
-    sync::{Semaphore, SemaphorePermit},
+    sync::{OwnedSemaphorePermit, Semaphore},
     task::AbortHandle,
 };
 
 use crate::{
     Error, Settings,
     cluster::Cluster,
-    invocation::{self, Outcome, Repeat},
+    invocation::{self, Deadline, Outcome, Repeat},
     membership::Membership,
     protocol::{
         frame::{Message, Request},
@@ -34,7 +34,7 @@ pub struct Client(Arc<Inner>);
 struct Inner {
     cluster: Arc<Cluster>,
     membership: OnceLock<AbortHandle>,
-    calls: Semaphore,
+    calls: Arc<Semaphore>,
     /// The last number given out, see [`Client::unique`].
     last: AtomicI64,
 }
@@ -43,7 +43,7 @@ impl Client {
     /// A client that is not connected yet.
     pub fn new(settings: Settings) -> Self {
         Self(Arc::new(Inner {
-            calls: Semaphore::new(settings.calls_max),
+            calls: Arc::new(Semaphore::new(settings.calls_max)),
             cluster: Arc::new(Cluster::new(settings)),
             membership: OnceLock::new(),
             last: AtomicI64::new(0),
@@ -59,46 +59,44 @@ impl Client {
         self.0.last.fetch_add(1, Ordering::Relaxed) + 1
     }
 
-    /// Makes a call that counts towards the bound on calls, as [`Self::make`] does.
+    /// When a call has to be over that begins now, and may wait in the cluster for `wait_max`.
+    pub(crate) fn deadline(&self, wait_max: Duration) -> Deadline {
+        Deadline::after(self.cluster().settings.invocation_time_max + wait_max)
+    }
+
+    /// Makes a call, see [`invocation::invoke`]. Whether there may be one more is for the caller to ask.
     pub(crate) async fn invoke(
         &self,
         entry: Option<&Entry>,
         repeat: Repeat,
-        wait_max: Duration,
-        request: impl Fn(i32) -> Request,
-    ) -> Result<Outcome, Error> {
-        let _under_way = self.admit()?;
-        self.make(entry, repeat, wait_max, request).await
-    }
-
-    /// Makes a call, see [`invocation::invoke`]; `wait_max` is what it may wait in the cluster beside the time of a call.
-    pub(crate) async fn make(
-        &self,
-        entry: Option<&Entry>,
-        repeat: Repeat,
-        wait_max: Duration,
+        deadline: Deadline,
         request: impl Fn(i32) -> Request,
     ) -> Result<Outcome, Error> {
         let cluster = &self.0.cluster;
         self.0
             .membership
             .get_or_init(|| tokio::spawn(Membership::new(cluster.clone()).run()).abort_handle());
-        let time_max = cluster.settings.invocation_time_max + wait_max;
-        invocation::invoke(cluster, entry, repeat, time_max, request).await
+        invocation::invoke(cluster, entry, repeat, deadline, request).await
     }
 
-    /// As [`Self::invoke`], for calls that wait for nothing.
+    /// Makes a call that counts towards the bound on calls, and waits for nothing.
     pub(crate) async fn call(
         &self,
         entry: Option<&Entry>,
         repeat: Repeat,
         request: impl Fn(i32) -> Request,
     ) -> Result<Message, Error> {
-        self.invoke(entry, repeat, Duration::ZERO, request).await?.done()
+        let _under_way = self.admit()?;
+        self.invoke(entry, repeat, self.deadline(Duration::ZERO), request).await?.done()
     }
 
-    fn admit(&self) -> Result<SemaphorePermit<'_>, Error> {
-        self.0.calls.try_acquire().map_err(|_| {
+    /// Room for one more call, for as long as the permit is kept.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unavailable`] where there is none.
+    pub(crate) fn admit(&self) -> Result<OwnedSemaphorePermit, Error> {
+        self.0.calls.clone().try_acquire_owned().map_err(|_| {
             let calls_max = self.0.cluster.settings.calls_max;
             Error::Unavailable(format!("{calls_max} calls to Hazelcast are under way already"))
         })

@@ -51,6 +51,8 @@ struct State {
 /// What is the same for all members, until the whole cluster is started anew.
 struct Known {
     cluster: Uuid,
+    /// Who belongs to it; none before the first view.
+    members: Option<Vec<Uuid>>,
     /// By partition; none where it is not known yet.
     owners: Vec<Option<Uuid>>,
     /// The group of our atomic longs, once it was asked for.
@@ -127,12 +129,7 @@ impl Cluster {
 
     /// Whether the member is connected.
     pub fn has(&self, member: Uuid) -> bool {
-        self.connection(member).is_some()
-    }
-
-    /// The open connection to a member.
-    pub fn connection(&self, member: Uuid) -> Option<Arc<Connection>> {
-        self.state().connections.get(&member).filter(|connection| connection.is_open()).cloned()
+        self.state().connections.get(&member).is_some_and(|connection| connection.is_open())
     }
 
     /// Any member that is connected.
@@ -140,18 +137,22 @@ impl Cluster {
         self.state().any()
     }
 
-    /// Closes the connections to all members but these.
-    pub fn retain(&self, members: &[Uuid]) {
-        for (member, connection) in &self.state().connections {
-            if !members.contains(member) {
-                connection.close();
-            }
+    /// Notes who belongs to the cluster, and closes the connections to all others.
+    pub fn set_members(&self, members: Vec<Uuid>) {
+        let mut state = self.state();
+        for (_, connection) in state.connections.iter().filter(|(id, _)| !members.contains(id)) {
+            connection.close(format!("{} is no member any more", connection.address()));
+        }
+        if let Some(known) = &mut state.known {
+            known.members = Some(members);
         }
     }
 
     /// Closes all connections.
     pub fn close(&self) {
-        self.retain(&[]);
+        for connection in self.state().connections.values() {
+            connection.close("the client is gone".to_owned());
+        }
     }
 
     /// Notes who owns which partitions. An empty table means that the cluster has not made one yet.
@@ -214,6 +215,16 @@ impl State {
             return Err(format!("{} is connected already", connection.address()));
         }
         let partitions = usize::try_from(greeting.partitions).map_err(|error| error.to_string())?;
+        let is_stranger = |known: &Known| {
+            known.members.as_ref().is_some_and(|members| !members.contains(&greeting.member))
+        };
+        if self.connections.is_empty() {
+            // After an outage the first member may be any.
+            self.known.iter_mut().for_each(|known| known.members = None);
+        } else if self.known.as_ref().is_some_and(is_stranger) {
+            // Of two parts of a cluster that has split, one is enough.
+            return Err(format!("{} is no member that the others know", connection.address()));
+        }
         let is_known =
             |known: &Known| known.cluster == greeting.cluster && known.owners.len() == partitions;
         if !self.known.as_ref().is_some_and(is_known) {
@@ -222,7 +233,8 @@ impl State {
             }
             // The first one, or the cluster was started anew.
             let owners = vec![None; partitions];
-            self.known = Some(Known { cluster: greeting.cluster, owners, group: None });
+            self.known =
+                Some(Known { cluster: greeting.cluster, members: None, owners, group: None });
         }
         self.connections.insert(greeting.member, connection);
         Ok(())

@@ -18,7 +18,7 @@ use tokio::{
         tcp::{OwnedReadHalf, OwnedWriteHalf},
     },
     sync::{Notify, mpsc, oneshot},
-    time::{interval, timeout},
+    time::{MissedTickBehavior, interval, timeout},
 };
 use uuid::Uuid;
 
@@ -30,7 +30,7 @@ use crate::protocol::{
 };
 
 /// How long a member may take to accept a connection and its client.
-const CONNECT_TIME_MAX: Duration = Duration::from_secs(1);
+const CONNECT_TIME_MAX: Duration = Duration::from_secs(3);
 
 /// Time between two looks at whether the member is alive; one that has said nothing since the last is pinged.
 const HEARTBEAT_PERIOD: Duration = Duration::from_secs(1);
@@ -73,6 +73,8 @@ struct Calls {
     out: BytesMut,
     pending: HashMap<i64, oneshot::Sender<Message>>,
     last: i64,
+    /// Why the connection is to be closed.
+    leaving: Option<String>,
     /// Why there can be no more.
     closed: Option<String>,
 }
@@ -131,8 +133,9 @@ impl Connection {
         self.calls().closed.is_none()
     }
 
-    /// Ends the connection. Calls that are under way break.
-    pub fn close(&self) {
+    /// Ends the connection. Calls that are under way break, and are told why.
+    pub fn close(&self, why: String) {
+        self.calls().leaving = Some(why);
         self.leave.notify_one();
     }
 
@@ -180,7 +183,9 @@ impl Connection {
             Err(why) = self.read(input, &events) => why,
             Err(error) = self.write(writer) => format!("the connection to {} broke: {error}", self.address),
             () = self.watch() => format!("{} was silent for too long", self.address),
-            () = self.leave.notified() => "the client has closed the connection".to_owned(),
+            () = self.leave.notified() => self.calls().leaving.take().unwrap_or_default(),
+            // Nobody could use it any more.
+            () = events.closed() => "the client is gone".to_owned(),
         };
         {
             let mut calls = self.calls();
@@ -225,6 +230,8 @@ impl Connection {
     async fn watch(&self) {
         let (mut heard, mut silent) = (0, 0);
         let mut heartbeat = interval(HEARTBEAT_PERIOD);
+        // When this process stood still, that is not the member's silence.
+        heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while silent < SILENT_HEARTBEATS_MAX {
             heartbeat.tick().await;
             let received = self.received.load(Ordering::Relaxed);

@@ -22,6 +22,20 @@ const RETRY_PAUSE: Duration = Duration::from_millis(20);
 const CP_OFF: &str = "the cluster has no CP Subsystem: set cp-subsystem.cp-member-count to 3 or more in hazelcast.yaml on \
     each member, and start the cluster anew (Hazelcast up to 5.4 has it in the open-source edition)";
 
+/// When a call has to be over.
+#[derive(Clone, Copy, Debug)]
+pub struct Deadline {
+    at: Instant,
+    time_max: Duration,
+}
+
+impl Deadline {
+    /// `time_max` from now.
+    pub fn after(time_max: Duration) -> Self {
+        Self { at: Instant::now() + time_max, time_max }
+    }
+}
+
 /// Whether a call may be made twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Repeat {
@@ -85,7 +99,7 @@ enum Failed {
     ForGood(Error),
 }
 
-/// Makes a call within `time_max`, to the owner of `entry` or, without one, to any member. `request` is made for the
+/// Makes a call until `deadline`, to the owner of `entry` or, without one, to any member. `request` is made for the
 /// partition that it is given.
 ///
 /// # Errors
@@ -95,12 +109,11 @@ pub async fn invoke(
     cluster: &Cluster,
     entry: Option<&Entry>,
     repeat: Repeat,
-    time_max: Duration,
+    deadline: Deadline,
     request: impl Fn(i32) -> Request,
 ) -> Result<Outcome, Error> {
-    let deadline = Instant::now() + time_max;
     loop {
-        let why = match attempt(cluster, entry, deadline, time_max, &request).await {
+        let why = match attempt(cluster, entry, deadline, &request).await {
             Ok(outcome) => return Ok(outcome),
             Err(Failed::ForGood(error)) => return Err(error),
             Err(Failed::Unknown(why)) if repeat == Repeat::Never => {
@@ -108,7 +121,7 @@ pub async fn invoke(
             }
             Err(Failed::NotMade(why) | Failed::Unknown(why)) => why,
         };
-        if deadline < Instant::now() + RETRY_PAUSE {
+        if deadline.at < Instant::now() + RETRY_PAUSE {
             return Err(Error::Unavailable(why));
         }
         sleep(RETRY_PAUSE).await;
@@ -118,19 +131,18 @@ pub async fn invoke(
 async fn attempt(
     cluster: &Cluster,
     entry: Option<&Entry>,
-    deadline: Instant,
-    time_max: Duration,
+    deadline: Deadline,
     request: &impl Fn(i32) -> Request,
 ) -> Result<Outcome, Failed> {
-    let route = cluster.route(entry, deadline).await.map_err(Failed::ForGood)?;
+    let route = cluster.route(entry, deadline.at).await.map_err(Failed::ForGood)?;
     let request = request(route.partition);
-    let answered = timeout_at(deadline, route.connection.call(&request)).await;
+    let answered = timeout_at(deadline.at, route.connection.call(&request)).await;
     let answer = match answered {
         Ok(Ok(answer)) => answer,
         Ok(Err(Broken::Before(why))) => return Err(Failed::NotMade(why)),
         Ok(Err(Broken::Meanwhile(why))) => return Err(Failed::Unknown(why)),
         Err(_) => {
-            let (member, waited) = (route.connection.address(), time_max.as_millis());
+            let (member, waited) = (route.connection.address(), deadline.time_max.as_millis());
             return Err(Failed::Unknown(format!("{member} did not answer within {waited} ms")));
         }
     };

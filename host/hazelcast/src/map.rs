@@ -93,12 +93,20 @@ impl Client {
             ends: Instant::now() + lease,
             in_doubt: false,
         };
+        let under_way = self.admit()?;
         // Apart from its caller, who may leave while the cluster grants it.
         let locking = tokio::spawn(async move {
             let granted = held.lock(wait_max, lease).await;
-            // Dropped below where it is not held for certain, which releases it if it is.
-            let lock = Lock(Some(held));
-            granted.map(|granted| granted.then_some(lock))
+            drop(under_way);
+            match granted {
+                Ok(false) => Ok(None),
+                Ok(true) => Ok(Some(Lock(Some(held)))),
+                Err(error) => {
+                    // It may be held all the same, and is released then.
+                    drop(Lock(Some(held)));
+                    Err(error)
+                }
+            }
         });
         locking.await.unwrap_or_else(|error| Err(Error::Unavailable(error.to_string())))
     }
@@ -157,7 +165,11 @@ impl Lock {
     pub async fn put(&mut self, value: i64) -> Result<(), Error> {
         let remaining = self.remaining();
         let held = self.0.as_mut().expect(HELD);
-        if held.in_doubt || remaining <= held.client.cluster().settings.invocation_time_max {
+        if held.in_doubt {
+            let why = "the outcome of the last write under the lock is unknown";
+            return Err(Error::LockLost(why.into()));
+        }
+        if remaining <= held.client.cluster().settings.invocation_time_max {
             let why = "the lease of the lock may end before a write under it does";
             return Err(Error::LockLost(why.into()));
         }
@@ -211,8 +223,8 @@ impl Held {
         let call = EntryCall::TryLock { thread, lease, wait_max, reference };
         let request = |partition| call.request(&self.entry, partition);
         // Calls with the same reference count as one.
-        let repeat = Repeat::Harmless;
-        let outcome = self.client.invoke(Some(&self.entry), repeat, wait_max, request).await?;
+        let (repeat, deadline) = (Repeat::Harmless, self.client.deadline(wait_max));
+        let outcome = self.client.invoke(Some(&self.entry), repeat, deadline, request).await?;
         repeat.understood(outcome.done()?.fixed().bool())
     }
 
@@ -220,7 +232,8 @@ impl Held {
         let call = EntryCall::Unlock { thread: self.thread, reference: self.client.unique() };
         let request = |partition| call.request(&self.entry, partition);
         // Whatever the bound on calls: others wait for it.
-        match self.client.make(Some(&self.entry), Repeat::Never, Duration::ZERO, request).await {
+        let (repeat, deadline) = (Repeat::Never, self.client.deadline(Duration::ZERO));
+        match self.client.invoke(Some(&self.entry), repeat, deadline, request).await {
             Ok(Outcome::NotOwner(why)) => Err(Error::LockLost(why)),
             Ok(outcome) => outcome.done().map(drop),
             Err(Error::OutcomeUnknown(why)) => Err(Error::Unavailable(why)),

@@ -55,7 +55,7 @@ struct Target {
 }
 
 struct Source {
-    member: Uuid,
+    connection: Arc<Connection>,
     members_version: i32,
     partitions_version: i32,
 }
@@ -113,7 +113,9 @@ impl Membership {
     fn connected(&mut self, address: &str, outcome: Result<Arc<Connection>, String>) {
         let Some(target) = self.targets.get_mut(address) else {
             // It left the cluster in the meantime.
-            outcome.inspect(|connection| connection.close()).ok();
+            if let Ok(connection) = outcome {
+                connection.close(format!("{address} is no member any more"));
+            }
             return;
         };
         target.is_connecting = false;
@@ -121,7 +123,7 @@ impl Membership {
             let member = connection.greeting().member;
             target.member = Some(member);
             let joined = self.cluster.joined(connection.clone());
-            joined.inspect_err(|_| connection.close())
+            joined.inspect_err(|why| connection.close(why.clone()))
         });
         match joined {
             Ok(()) => {
@@ -140,22 +142,24 @@ impl Membership {
 
     /// Makes sure that one of the members tells about the cluster.
     fn listen(&mut self) {
-        if self.source.as_ref().is_some_and(|source| self.cluster.has(source.member)) {
+        if self.source.as_ref().is_some_and(|source| source.connection.is_open()) {
             return;
         }
         self.source = self.cluster.any().map(|connection| {
-            let member = connection.greeting().member;
+            let asked = connection.clone();
             tokio::spawn(async move {
+                let connection = asked;
                 let request = requests::add_cluster_view_listener();
                 let answer = timeout(LISTEN_TIME_MAX, connection.call(&request)).await;
                 let agreed =
                     matches!(&answer, Ok(Ok(answer)) if matches!(Failure::of(answer), Ok(None)));
                 if !agreed {
                     // Another connection will be asked.
-                    connection.close();
+                    let address = connection.address();
+                    connection.close(format!("{address} does not tell about its cluster"));
                 }
             });
-            Source { member, members_version: i32::MIN, partitions_version: i32::MIN }
+            Source { connection, members_version: i32::MIN, partitions_version: i32::MIN }
         });
     }
 
@@ -163,8 +167,7 @@ impl Membership {
         match event {
             Event::Closed(member, why) => {
                 tracing::debug!("{why}");
-                let there = |target: &&mut Target| target.member == Some(member);
-                if let Some(target) = self.targets.values_mut().find(there) {
+                for target in self.targets.values_mut().filter(|it| it.member == Some(member)) {
                     // A member that closes each connection at once is not to be kept busy.
                     target.failed(self.cluster.client);
                 }
@@ -175,9 +178,8 @@ impl Membership {
     }
 
     fn view(&mut self, member: Uuid, message: &Message) {
-        let Some(source) = self.source.as_mut().filter(|source| source.member == member) else {
-            return;
-        };
+        let told_by = |source: &&mut Source| source.connection.greeting().member == member;
+        let Some(source) = self.source.as_mut().filter(told_by) else { return };
         match responses::view(message) {
             Ok((version, View::Members(members))) if source.members_version < version => {
                 source.members_version = version;
@@ -189,8 +191,8 @@ impl Membership {
             }
             Ok(_) => {}
             Err(malformed) => {
-                tracing::warn!("{malformed}");
-                self.cluster.connection(member).inspect(|connection| connection.close());
+                let address = source.connection.address();
+                source.connection.close(format!("{address}: {malformed}"));
             }
         }
     }
@@ -207,7 +209,7 @@ impl Membership {
             }
         }
         let members: Vec<Uuid> = members.iter().map(|(member, _)| *member).collect();
-        self.cluster.retain(&members);
+        self.cluster.set_members(members);
     }
 }
 

@@ -23,6 +23,11 @@ fn settings() -> Settings {
     }
 }
 
+/// The name of a map or an atomic long that no other run has used on the same cluster.
+fn named(name: &str) -> String {
+    format!("{name}-{}", std::process::id())
+}
+
 fn client() -> Client {
     Client::new(settings())
 }
@@ -54,18 +59,21 @@ const EXPECTED: i64 = CALLERS as i64 * CALLS;
 async fn numbers_are_stored_where_the_key_is() {
     let client = client();
     for key in ["a", "", "counter", "h\u{e9}\u{e9}", "k1", "k2", "k3", "k4", "k5"] {
-        assert_eq!(client.get("numbers", key).await, Ok(None), "{key}");
-        assert_eq!(client.put_if_absent("numbers", key, 1).await, Ok(None));
-        assert_eq!(client.put_if_absent("numbers", key, 2).await, Ok(Some(Number::Long(1))));
+        assert_eq!(client.get(&named("numbers"), key).await, Ok(None), "{key}");
+        assert_eq!(client.put_if_absent(&named("numbers"), key, 1).await, Ok(None));
+        assert_eq!(
+            client.put_if_absent(&named("numbers"), key, 2).await,
+            Ok(Some(Number::Long(1)))
+        );
         for (expected, replaced) in
             [(Number::Long(2), false), (Number::Integer(1), false), (Number::Long(1), true)]
         {
-            let outcome = client.replace_if_same("numbers", key, expected, i64::MIN).await;
+            let outcome = client.replace_if_same(&named("numbers"), key, expected, i64::MIN).await;
             assert_eq!(outcome, Ok(replaced), "{key} {expected:?}");
         }
-        assert_eq!(client.get("numbers", key).await, Ok(Some(Number::Long(i64::MIN))));
-        assert_eq!(client.put("numbers", key, 3).await, Ok(()));
-        assert_eq!(client.get("numbers", key).await, Ok(Some(Number::Long(3))));
+        assert_eq!(client.get(&named("numbers"), key).await, Ok(Some(Number::Long(i64::MIN))));
+        assert_eq!(client.put(&named("numbers"), key, 3).await, Ok(()));
+        assert_eq!(client.get(&named("numbers"), key).await, Ok(Some(Number::Long(3))));
     }
 }
 
@@ -74,22 +82,25 @@ async fn atomic_longs_count_exactly() {
     let client = client();
     contend(|| {
         let client = client.clone();
-        async move { client.add_and_get("exact", 1).await.map(drop) }
+        async move { client.add_and_get(&named("exact"), 1).await.map(drop) }
     })
     .await;
-    assert_eq!(client.get_atomic("exact").await, Ok(EXPECTED));
-    assert_eq!(client.compare_and_set("exact", 0, 1).await, Ok(false));
-    assert_eq!(client.compare_and_set("exact", EXPECTED, 1).await, Ok(true));
-    assert_eq!(client.get_and_set("exact", i64::MAX).await, Ok(1));
-    assert_eq!(client.add_and_get("exact", 1).await, Ok(i64::MIN));
+    assert_eq!(client.get_atomic(&named("exact")).await, Ok(EXPECTED));
+    assert_eq!(client.compare_and_set(&named("exact"), 0, 1).await, Ok(false));
+    assert_eq!(client.compare_and_set(&named("exact"), EXPECTED, 1).await, Ok(true));
+    assert_eq!(client.get_and_set(&named("exact"), i64::MAX).await, Ok(1));
+    assert_eq!(client.add_and_get(&named("exact"), 1).await, Ok(i64::MIN));
+    // The name of a group stands behind it.
+    assert!(matches!(client.get_atomic("exact@default").await, Err(Error::Refused(_))));
 }
 
 #[tokio::test]
 async fn locks_exclude_the_callers_of_one_client_and_of_two() {
     let clients = [client(), client()];
     let increment = |client: Client| async move {
-        let mut lock = client.try_lock("locks", "k", WAIT, LEASE).await?.expect("not so long");
-        let value = client.get("locks", "k").await?.map_or(0, Number::value);
+        let mut lock =
+            client.try_lock(&named("locks"), "k", WAIT, LEASE).await?.expect("not so long");
+        let value = client.get(&named("locks"), "k").await?.map_or(0, Number::value);
         lock.put(value + 1).await?;
         lock.release().await
     };
@@ -97,17 +108,19 @@ async fn locks_exclude_the_callers_of_one_client_and_of_two() {
         contend(|| increment(clients[0].clone())),
         contend(|| increment(clients[1].clone()))
     );
-    let count = clients[0].get("locks", "k").await;
+    let count = clients[0].get(&named("locks"), "k").await;
     assert_eq!(count, Ok(Some(Number::Long(2 * EXPECTED))));
 }
 
 #[tokio::test]
 async fn a_lock_that_is_held_is_waited_for_and_no_longer_than_allowed() {
     let client = client();
-    let held = client.try_lock("waits", "k", WAIT, LEASE).await.unwrap().expect("it is free");
+    let held =
+        client.try_lock(&named("waits"), "k", WAIT, LEASE).await.unwrap().expect("it is free");
     let short = Duration::from_millis(50);
-    assert!(client.try_lock("waits", "k", short, LEASE).await.unwrap().is_none());
-    let waiting = client.try_lock("waits", "k", WAIT, LEASE);
+    assert!(client.try_lock(&named("waits"), "k", short, LEASE).await.unwrap().is_none());
+    let map = named("waits");
+    let waiting = client.try_lock(&map, "k", WAIT, LEASE);
     let (waited, released) = tokio::join!(waiting, held.release());
     assert_eq!(released, Ok(()));
     assert_eq!(waited.unwrap().expect("it was released").release().await, Ok(()));
@@ -117,14 +130,19 @@ async fn a_lock_that_is_held_is_waited_for_and_no_longer_than_allowed() {
 async fn a_lock_that_is_dropped_or_that_nobody_waits_for_any_more_is_released() {
     let client = client();
     for cut_off in [false, true] {
-        let held = client.try_lock("dropped", "k", WAIT, LEASE).await.unwrap().expect("it is free");
+        let held = client
+            .try_lock(&named("dropped"), "k", WAIT, LEASE)
+            .await
+            .unwrap()
+            .expect("it is free");
         if cut_off {
-            let waiting = client.try_lock("dropped", "k", WAIT, LEASE);
+            let map = named("dropped");
+            let waiting = client.try_lock(&map, "k", WAIT, LEASE);
             // Long enough to be sent.
             tokio::time::timeout(Duration::from_millis(100), waiting).await.err().unwrap();
         }
         drop(held);
-        let next = client.try_lock("dropped", "k", LEASE / 2, LEASE).await.unwrap();
+        let next = client.try_lock(&named("dropped"), "k", LEASE / 2, LEASE).await.unwrap();
         assert_eq!(next.expect("the lease is longer").release().await, Ok(()));
     }
 }
@@ -132,18 +150,19 @@ async fn a_lock_that_is_dropped_or_that_nobody_waits_for_any_more_is_released() 
 #[tokio::test]
 async fn a_lock_ends_with_its_lease_and_whoever_held_it_learns_so() {
     let client =
-        Client::new(Settings { invocation_time_max: Duration::from_millis(300), ..settings() });
-    let lease = Duration::from_millis(1500);
-    let mut lost = client.try_lock("leases", "k", WAIT, lease).await.unwrap().expect("it is free");
+        Client::new(Settings { invocation_time_max: Duration::from_millis(1500), ..settings() });
+    let lease = Duration::from_secs(5);
+    let mut lost =
+        client.try_lock(&named("leases"), "k", WAIT, lease).await.unwrap().expect("it is free");
     assert_eq!(lost.put(1).await, Ok(()));
     let mut next =
-        client.try_lock("leases", "k", WAIT, LEASE).await.unwrap().expect("it has ended");
+        client.try_lock(&named("leases"), "k", WAIT, LEASE).await.unwrap().expect("it has ended");
     assert!(lost.remaining().is_zero());
     assert!(matches!(lost.put(2).await, Err(Error::LockLost(_))));
     assert_eq!(next.put(3).await, Ok(()));
     assert!(matches!(lost.release().await, Err(Error::LockLost(_))));
     assert_eq!(next.release().await, Ok(()));
-    assert_eq!(client.get("leases", "k").await, Ok(Some(Number::Long(3))));
+    assert_eq!(client.get(&named("leases"), "k").await, Ok(Some(Number::Long(3))));
 }
 
 #[tokio::test]
@@ -167,11 +186,14 @@ async fn what_is_out_of_reach_is_unavailable_and_says_why() {
 #[tokio::test]
 async fn calls_beyond_the_bound_are_refused_at_once() {
     let client = Client::new(Settings { calls_max: 2, ..settings() });
-    let held = client.try_lock("bound", "k", WAIT, LEASE).await.unwrap().expect("it is free");
+    let held =
+        client.try_lock(&named("bound"), "k", WAIT, LEASE).await.unwrap().expect("it is free");
     let mut waiting = JoinSet::new();
     for _ in 0..3 {
         let client = client.clone();
-        waiting.spawn(async move { client.try_lock("bound", "k", WAIT, LEASE).await.map(drop) });
+        waiting.spawn(
+            async move { client.try_lock(&named("bound"), "k", WAIT, LEASE).await.map(drop) },
+        );
     }
     let refused = waiting.join_next().await.unwrap().unwrap();
     assert!(matches!(refused, Err(Error::Unavailable(_))), "{refused:?}");

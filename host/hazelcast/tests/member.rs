@@ -8,7 +8,7 @@ use std::{
         atomic::{AtomicUsize, Ordering},
     },
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use tally_hazelcast::{Client, Error, Settings};
@@ -18,6 +18,7 @@ const ADD_CLUSTER_VIEW_LISTENER: i32 = 0x00_0300;
 const PING: i32 = 0x00_0B00;
 const TRY_LOCK: i32 = 0x01_1100;
 const UNLOCK: i32 = 0x01_1300;
+const PUT_IF_ABSENT: i32 = 0x01_0E00;
 const GET: i32 = 0x01_0200;
 const SET: i32 = 0x01_0F00;
 const ADD_AND_GET: i32 = 0x09_0300;
@@ -51,7 +52,8 @@ enum Reply {
 
 /// An error with this code and text.
 fn failure(code: u8, text: &str) -> Reply {
-    let (length, text) = (6 + text.len(), text.bytes().map(|byte| format!("{byte:02x}")));
+    let hex = |text: &str| text.bytes().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let length = 6 + text.len();
     let (begin, end) = ("060000000010", "060000000008");
     let frames = [
         // The list of errors, and the first one.
@@ -59,8 +61,8 @@ fn failure(code: u8, text: &str) -> Reply {
         begin,
         &format!("0a0000000000{code:02x}000000"),
         // Its class and its text.
-        "07000000000041",
-        &format!("{length:02x}0000000000{}", text.collect::<String>()),
+        &format!("180000000000{}", hex("HazelcastException")),
+        &format!("{length:02x}0000000000{}", hex(text)),
         // The stack trace.
         begin,
         end,
@@ -109,6 +111,13 @@ impl Member {
         })
     }
 
+    /// A client that is connected already, so that the time for a call is for nothing else.
+    async fn connected(&self, invocation_time_max: Duration) -> Client {
+        let client = self.client(invocation_time_max);
+        until_done(async || client.put_if_absent("m", "connected", 1).await).await;
+        client
+    }
+
     /// How often it was asked for something of this type.
     fn asked(&self, kind: i32) -> usize {
         self.asked.lock().unwrap().iter().filter(|asked| **asked == kind).count()
@@ -136,6 +145,7 @@ fn serve(mut stream: &TcpStream, asked: &Mutex<Vec<i32>>, part: &Part) -> io::Re
                 ADD_AND_GET => answer(ONE),
                 SET => answer(STORED),
                 GET => answer(NOTHING),
+                PUT_IF_ABSENT => answer(NOTHING),
                 TRY_LOCK => answer(LOCKED),
                 UNLOCK => answer(UNLOCKED),
                 _ => panic!("nobody has said what to answer to {kind:x}"),
@@ -185,6 +195,20 @@ fn bytes(hex: &str) -> Vec<u8> {
 
 const LONG: Duration = Duration::from_secs(20);
 
+/// Makes a call again until the member can be reached.
+async fn until_done<T>(call: impl AsyncFn() -> Result<T, Error>) -> T {
+    let deadline = Instant::now() + LONG;
+    loop {
+        match call().await {
+            Ok(done) => return done,
+            Err(Error::Unavailable(_)) if Instant::now() < deadline => {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            Err(error) => panic!("{error:?}"),
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_change_during_which_the_connection_breaks_is_told_and_never_made_again() {
     let member = Member::start(|kind, before| match kind {
@@ -196,12 +220,7 @@ async fn a_change_during_which_the_connection_breaks_is_told_and_never_made_agai
     assert!(matches!(outcome, Err(Error::OutcomeUnknown(_))), "{outcome:?}");
     assert_eq!(member.asked(ADD_AND_GET), 1);
     // It comes back by itself, and is not reachable in between.
-    loop {
-        match client.add_and_get("n", 1).await {
-            Err(Error::Unavailable(_)) => tokio::task::yield_now().await,
-            outcome => break assert_eq!(outcome, Ok(1)),
-        }
-    }
+    assert_eq!(until_done(async || client.add_and_get("n", 1).await).await, 1);
     assert_eq!(member.asked(ADD_AND_GET), 2);
 }
 
@@ -256,12 +275,12 @@ async fn an_answer_that_does_not_come_in_time_is_not_waited_for() {
         GET | SET => Reply::Silence,
         _ => formality(),
     });
-    let client = member.client(Duration::from_millis(100));
+    let client = member.connected(Duration::from_millis(500)).await;
     let read = client.get("m", "k").await;
-    assert!(matches!(&read, Err(Error::Unavailable(why)) if why.contains("100 ms")), "{read:?}");
+    assert!(matches!(&read, Err(Error::Unavailable(why)) if why.contains("500 ms")), "{read:?}");
     let written = client.put("m", "k", 1).await;
     assert!(
-        matches!(&written, Err(Error::OutcomeUnknown(why)) if why.contains("100 ms")),
+        matches!(&written, Err(Error::OutcomeUnknown(why)) if why.contains("500 ms")),
         "{written:?}"
     );
     assert_eq!((member.asked(GET), member.asked(SET)), (1, 1));
@@ -283,12 +302,7 @@ async fn a_member_that_says_nothing_any_more_is_left() {
     let silent = matches!(&outcome, Err(Error::OutcomeUnknown(why)) if why.contains("silent"));
     assert!(silent, "{outcome:?}");
     deaf.store(0, Ordering::SeqCst);
-    loop {
-        match client.get("m", "k").await {
-            Err(Error::Unavailable(_)) => tokio::task::yield_now().await,
-            outcome => break assert_eq!(outcome, Ok(None)),
-        }
-    }
+    assert_eq!(until_done(async || client.get("m", "k").await).await, None);
 }
 
 #[tokio::test]
@@ -308,12 +322,7 @@ async fn a_member_that_talks_nonsense_is_left_and_tried_again() {
         let client = member.client(LONG);
         let outcome = client.put("m", "k", 1).await;
         assert!(matches!(outcome, Err(Error::OutcomeUnknown(_))), "{shown}: {outcome:?}");
-        loop {
-            match client.put("m", "k", 1).await {
-                Err(Error::Unavailable(_)) => tokio::task::yield_now().await,
-                outcome => break assert_eq!(outcome, Ok(()), "{shown}"),
-            }
-        }
+        until_done(async || client.put("m", "k", 1).await).await;
     }
 }
 
@@ -338,7 +347,7 @@ async fn a_lock_under_which_a_write_may_be_on_its_way_is_left_to_its_lease() {
         SET if before == 0 => Reply::Silence,
         _ => formality(),
     });
-    let client = member.client(Duration::from_millis(100));
+    let client = member.connected(Duration::from_millis(500)).await;
     for in_doubt in [true, false] {
         let lock = client.try_lock("m", "k", LONG, LONG).await.unwrap();
         let mut lock = lock.expect("the member grants all");

@@ -110,7 +110,7 @@ impl fmt::Display for TrapReason {
             Self::Unfinished(Unfinished::Transaction) => {
                 "it left a transaction open, which was rolled back"
             }
-            Self::Unfinished(Unfinished::Lock) => "it left a lock held, which was released",
+            Self::Unfinished(Unfinished::Lock) => "it left a lock held, which was let go of",
             Self::Other => "it trapped",
         })
     }

@@ -3,8 +3,8 @@ use std::thread;
 use tally_loadtest::Report;
 
 use crate::support::{
-    Hazelcast, INVOCATION_MS_MAX, Sandbox, ask, load, load_beside_others, load_in_process,
-    load_with_swaps, overview, swap, wait_until,
+    Hazelcast, PATIENT, Sandbox, ask, load, load_beside_others, load_in_process, load_with_swaps,
+    overview, swap, wait_until,
 };
 
 const NO_LOCK: &str = "hazelcast-no-lock";
@@ -25,8 +25,10 @@ fn load_both_ways(plugin: &str, mut judge: impl FnMut(&str, Report)) {
     let tally = cluster.start(&sandbox, &["--plugin", plugin]);
     judge("over HTTP", load(&tally, CLIENTS, CALLS));
     let flags = cluster.flags();
-    let time = ["--hz-invocation-time-max", INVOCATION_MS_MAX];
-    let settings: Vec<_> = flags.iter().map(String::as_str).chain(time).collect();
+    let patient = PATIENT.map(|(variable, value)| {
+        format!("--{}={value}", variable.to_lowercase().replace('_', "-"))
+    });
+    let settings: Vec<_> = flags.iter().chain(&patient).map(String::as_str).collect();
     judge("in process", load_in_process(plugin, &settings, CLIENTS, CALLS));
 }
 

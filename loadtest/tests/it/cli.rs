@@ -356,6 +356,7 @@ fn each_method_of_counting_in_hazelcast_is_driven_and_judged() {
             ("HZ_MAP_NAME", &map),
             ("HZ_ATOMIC_LONG_NAME", &map),
             ("HZ_INVOCATION_TIME_MAX", "8000"),
+            ("HZ_LOCK_LEASE", "60000"),
         ];
         let output = loadtest(&[&fixed, args].concat(), &env);
         let text = text(&output.stdout) + &text(&output.stderr);

@@ -3,12 +3,15 @@
 //! A second caller that wants the lock waits for it, and then reads what the first one wrote. The lock is released by its
 //! owner and never by force. One that can't be released, because the host died or the cluster is out of reach, ends with
 //! its lease (`--hz-lock-lease`); the host sends no write that could arrive after that.
+//!
+//! A lock that turns out to be gone when it is released should not be: by the host's clock its lease had not ended when
+//! the write was acknowledged, so somebody has released it by force, or the members that knew of it are lost. Nobody can
+//! say whether that was before the write, and so the outcome is unknown.
 
 #![cfg_attr(target_arch = "wasm32", no_std)]
 
 use tally_plugin::{
     Counter, Error, String, export,
-    hazelcast::Fault,
     map::{self, Lock},
     map_counter,
 };
@@ -20,7 +23,7 @@ impl Counter for Pessimistic {
         let lock = Lock::acquire(&key)?;
         let sum = map_counter::read(&key)?.checked_add(delta).ok_or(Error::Overflow)?;
         map::put(&key, sum)?;
-        release(lock)?;
+        Lock::release(lock)?;
         Ok(sum)
     }
 
@@ -32,20 +35,7 @@ impl Counter for Pessimistic {
     fn reset(key: String) -> Result<(), Error> {
         let lock = Lock::acquire(&key)?;
         map::put(&key, 0)?;
-        release(lock)
-    }
-}
-
-/// Releases the lock after a write that was acknowledged.
-///
-/// A cluster that can't be reached by now does not undo the write, and the lock ends with its lease. But a lock that is
-/// gone should not be: by the host's clock its lease had not ended when the write was acknowledged, so somebody has
-/// released it by force, or the members that knew of it are lost. Nobody can say whether that was before the write, in
-/// which case another caller's write is overwritten, or overwrote this one.
-fn release(lock: Lock) -> Result<(), Error> {
-    match Lock::release(lock) {
-        Err(error) if error.fault == Fault::LockLost => Err(Error::OutcomeUnknown(error.message)),
-        _ => Ok(()),
+        Ok(Lock::release(lock)?)
     }
 }
 

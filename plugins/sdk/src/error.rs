@@ -44,17 +44,16 @@ impl From<database::Error> for Error {
     }
 }
 
-/// Of a lock that was lost this is right where nothing was written, as after a `put` that was refused for it. What it
-/// means when a lock is released after a write is for the plugin to say.
+/// A lock that was lost before it was released may have been lost before the write under it, or after.
 impl From<hazelcast::Error> for Error {
     fn from(error: hazelcast::Error) -> Self {
         use hazelcast::Fault;
         match error.fault {
             Fault::Conflict => Error::Conflict,
-            Fault::Unavailable | Fault::LockLost => Error::Unavailable(error.message),
+            Fault::Unavailable => Error::Unavailable(error.message),
             Fault::InvalidKey => Error::InvalidKey(error.message),
-            Fault::OutcomeUnknown => Error::OutcomeUnknown(error.message),
-            Fault::Refused => Error::Other(format!("the cluster refused: {}", error.message)),
+            Fault::OutcomeUnknown | Fault::LockLost => Error::OutcomeUnknown(error.message),
+            Fault::Refused => Error::Other(error.message),
         }
     }
 }

@@ -5,6 +5,9 @@ use super::frame::{Malformed, Message};
 /// The type of a message that is an error.
 const ERROR: i32 = 0;
 
+/// The code of an exception of no special kind.
+const HAZELCAST: i32 = 18;
+
 /// What members say of calls to the CP Subsystem where there is none.
 /// <https://github.com/hazelcast/hazelcast/blob/v5.3.8/hazelcast/src/main/java/com/hazelcast/cp/internal/CPSubsystemImpl.java>
 const CP_OFF: &str = "CP Subsystem is not enabled";
@@ -65,19 +68,24 @@ impl Failure {
     /// The codes are those of
     /// <https://github.com/hazelcast/hazelcast/blob/v5.3.8/hazelcast/src/main/java/com/hazelcast/client/impl/protocol/ClientProtocolErrorCodes.java>.
     /// `MemberLeft`, `RetryableIO` and `HazelcastInstanceNotActive` are among the unknown, although other clients make the
-    /// call again: the member may have made it before it went.
+    /// call again: the member may have made it before it went. So are `IllegalState` and `NullPointer`, which code of the
+    /// cluster's users may raise after a change.
     pub fn meaning(&self) -> Meaning {
         match self.code {
-            // They have no code of their own.
-            _ if self.text.contains(CP_OFF) => Meaning::CpOff,
+            // It has no code of its own, and texts may hold names that users chose.
+            HAZELCAST
+                if self.text.split_once(": ").is_some_and(|(_, text)| text.starts_with(CP_OFF)) =>
+            {
+                Meaning::CpOff
+            }
             // CallerNotMember, PartitionMigrating, RetryableHazelcast, TargetNotMember, WrongTarget, TargetNotReplica,
             // CannotReplicate, NotLeader
             8 | 39 | 46 | 53 | 62 | 82 | 90 | 93 => Meaning::NotNow,
             // HazelcastOverload, SplitBrainProtection
             20 | 42 => Meaning::Unavailable,
             // AccessControl, Authentication, DistributedObjectDestroyed, HazelcastSerialization, IllegalArgument,
-            // IllegalState, NullPointer, UnsupportedOperation, ServiceNotFound, MutationDisallowed
-            3 | 14 | 21 | 23 | 27 | 37 | 61 | 64 | 75 | 83 => Meaning::Refused,
+            // UnsupportedOperation, ServiceNotFound, MutationDisallowed
+            3 | 14 | 21 | 23 | 61 | 64 | 75 | 83 => Meaning::Refused,
             26 => Meaning::NotOwner,
             89 => Meaning::GroupGone,
             _ => Meaning::Unknown,

@@ -139,6 +139,17 @@ fn answers_are_read_as_other_clients_read_them() {
     }
 }
 
+#[test]
+fn only_an_exception_of_no_special_kind_says_that_there_is_no_cp() {
+    let meaning = |code, text: &str| Failure { code, text: text.into() }.meaning();
+    let off = "HazelcastException: CP Subsystem is not enabled!";
+    assert_eq!(meaning(18, off), Meaning::CpOff);
+    // The name of a counter may be anything.
+    assert_eq!(meaning(80, off), Meaning::Unknown);
+    let named = "HazelcastException: no CP Subsystem is not enabled";
+    assert_eq!(meaning(18, named), Meaning::Unknown);
+}
+
 /// Made of the layout: two members, one of which owns nothing.
 #[test]
 fn the_owners_of_partitions_come_after_what_they_own() {
@@ -177,9 +188,9 @@ fn what_may_have_been_done_is_never_taken_for_what_was_not() {
     for code in [46, 53, 93] {
         assert_eq!(meaning(code), Meaning::NotNow, "{code}");
     }
-    // Undefined, HazelcastInstanceNotActive, MemberLeft, OperationTimeout, RetryableIO, TargetDisconnected,
+    // Undefined, HazelcastInstanceNotActive, IllegalState, MemberLeft, NullPointer, OperationTimeout, RetryableIO, TargetDisconnected,
     // IndeterminateOperationState, LeaderDemoted, and one that nobody has defined yet
-    for code in [0, 19, 33, 38, 47, 52, 80, 91, 12_345] {
+    for code in [0, 19, 27, 33, 37, 38, 47, 52, 80, 91, 12_345] {
         assert_eq!(meaning(code), Meaning::Unknown, "{code}");
     }
 }

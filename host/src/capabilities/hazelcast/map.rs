@@ -40,20 +40,19 @@ impl Map {
     ///
     /// # Errors
     ///
-    /// Any fault but `conflict`.
+    /// Any fault but `conflict` and `lock-lost`.
     pub async fn put(&mut self, key: &str, value: i64) -> Result<(), Error> {
         let key = self.names.map_key(key)?;
         let Some(held) = self.held.as_mut().filter(|held| held.key == key) else {
             return Ok(self.client.put(self.names.map(), key, value).await?);
         };
-        held.lock.put(value).await.map_err(|error| match Error::from(error) {
-            Error { fault: Fault::LockLost, message } => Error::new(
-                Fault::LockLost,
-                format!(
-                    "{message} (--hz-lock-lease, --hz-invocation-time-max): nothing was written"
-                ),
+        held.lock.put(value).await.map_err(|error| match error {
+            // Nothing was written.
+            tally_hazelcast::Error::LockLost(why) => Error::new(
+                Fault::Unavailable,
+                format!("{why} (--hz-lock-lease, --hz-invocation-time-max)"),
             ),
-            error => error,
+            error => error.into(),
         })
     }
 
@@ -63,7 +62,7 @@ impl Map {
     ///
     /// `unavailable`, `refused`, `invalid-key` and `outcome-unknown`.
     pub async fn put_if_absent(&self, key: &str, value: i64) -> Result<Option<Number>, Error> {
-        let key = self.names.map_key(key)?;
+        let key = self.unlocked_key(key)?;
         Ok(self.client.put_if_absent(self.names.map(), key, value).await?)
     }
 
@@ -78,7 +77,7 @@ impl Map {
         expected: Number,
         value: i64,
     ) -> Result<bool, Error> {
-        let key = self.names.map_key(key)?;
+        let key = self.unlocked_key(key)?;
         Ok(self.client.replace_if_same(self.names.map(), key, expected, value).await?)
     }
 
@@ -107,21 +106,36 @@ impl Map {
         Ok(())
     }
 
-    /// Releases the lock.
+    /// Releases the lock. One that can't be released lasts until its lease ends.
     ///
     /// # Errors
     ///
-    /// `lock-lost`, and `unavailable` or `refused`, after which it lasts until its lease ends.
+    /// `lock-lost`.
     pub async fn release(&mut self) -> Result<(), Error> {
-        match self.held.take() {
-            Some(held) => held.lock.release().await.map_err(harmless),
-            None => Ok(()),
+        let Some(held) = self.held.take() else { return Ok(()) };
+        match held.lock.release().await {
+            Err(error @ tally_hazelcast::Error::LockLost(_)) => Err(error.into()),
+            Err(error) => {
+                tracing::debug!("a lock is left to its lease: {error}");
+                Ok(())
+            }
+            Ok(()) => Ok(()),
         }
     }
 
     /// Releases the lock without waiting for it.
     pub fn let_go(&mut self) {
         self.held = None;
+    }
+
+    /// Where the counter `key` lies, for a write that would wait for a lock of this instance.
+    fn unlocked_key<'a>(&'a self, key: &'a str) -> Result<&'a str, Error> {
+        let key = self.names.map_key(key)?;
+        if self.held.as_ref().is_some_and(|held| held.key == key) {
+            let why = "a lock of this instance is held on the key: use put, or release it first";
+            return Err(Error::new(Fault::Refused, why));
+        }
+        Ok(key)
     }
 
     /// Whether a lock is held.

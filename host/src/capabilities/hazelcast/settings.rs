@@ -6,7 +6,7 @@ use clap::{Args, value_parser};
 
 use crate::{bindings::DEFAULT_KEY, capabilities::shared_memory::KEY_BYTES_MAX};
 
-/// Members that are tried in turn.
+/// Members that may be named.
 const MEMBERS_MAX: usize = 32;
 
 /// Longest name of a cluster, a map or an atomic number, in characters.
@@ -16,7 +16,7 @@ const NAME_CHARS_MAX: usize = 64;
 #[derive(Args, Clone, Debug, PartialEq, Eq)]
 #[command(next_help_heading = "Hazelcast")]
 pub struct HazelcastSettings {
-    /// Members of the cluster, as HOST:PORT[,HOST:PORT…] (1 to 32), tried in turn.
+    /// Members of the cluster, as HOST:PORT[,HOST:PORT…] (1 to 32), from which all others are found.
     #[arg(long, env, global = true, value_name = "MEMBERS", value_delimiter = ',', default_value = "127.0.0.1:5701,127.0.0.1:5702,127.0.0.1:5703", value_parser = parse_member)]
     pub hz_cluster_members: Vec<String>,
 
@@ -36,8 +36,8 @@ pub struct HazelcastSettings {
     #[arg(long, env, global = true, value_name = "NAME", default_value = "counter", value_parser = parse_atomic_long_name)]
     pub hz_atomic_long_name: String,
 
-    /// Time after which a lock of a plugin ends by itself, in ms (100 to 600000); longer than
-    /// --hz-invocation-time-max.
+    /// Time after which a lock of a plugin ends by itself, in ms (100 to 600000); at least
+    /// twice --hz-invocation-time-max.
     #[arg(long, env, global = true, value_name = "MS", default_value_t = 10_000, value_parser = value_parser!(u32).range(100..=600_000))]
     pub hz_lock_lease: u32,
 
@@ -58,16 +58,16 @@ impl HazelcastSettings {
     /// One sentence that names the settings and says what to do.
     pub fn check(&self) -> Result<(), String> {
         let (lease, call) = (self.hz_lock_lease, self.hz_invocation_time_max);
-        if lease <= call {
+        if lease / 2 < call {
             return Err(format!(
-                "a lock that ends after {lease} ms (--hz-lock-lease) can end before a write under it, which may take \
-                 {call} ms (--hz-invocation-time-max): raise the one or lower the other"
+                "a lock that ends after {lease} ms (--hz-lock-lease) leaves no time for a read and a write under it, \
+                 which may take {call} ms each (--hz-invocation-time-max): raise the one or lower the other"
             ));
         }
         let members = self.hz_cluster_members.len();
         if !(1..=MEMBERS_MAX).contains(&members) {
             return Err(format!(
-                "--hz-cluster-members names {members} members: name 1 to {MEMBERS_MAX}, which are tried in turn"
+                "--hz-cluster-members names {members} members: name 1 to {MEMBERS_MAX}, from which the others are found"
             ));
         }
         Ok(())

@@ -11,8 +11,10 @@ use super::{Sandbox, Tally, ask, service::Service, wait_until};
 /// The variables by which a cluster is found.
 const VARIABLES: [&str; 2] = ["HZ_CLUSTER_MEMBERS", "HZ_CLUSTER_NAME"];
 
-/// How long the cluster may take to answer where a test says nothing else: the machine is busy with other tests.
-pub const INVOCATION_MS_MAX: &str = "8000";
+/// How long the cluster may take to answer, and how long a lock lasts, where a test says nothing else: the machine is busy
+/// with other tests.
+pub const PATIENT: [(&str, &str); 2] =
+    [("HZ_INVOCATION_TIME_MAX", "8000"), ("HZ_LOCK_LEASE", "60000")];
 
 /// The program that kills and starts members.
 const CONTROL: &str = "HAZELCAST_CTL";
@@ -64,7 +66,7 @@ impl Hazelcast {
         let flags: Vec<&str> =
             flags.iter().map(String::as_str).chain(args.iter().copied()).collect();
         let mut command = sandbox.command(&flags);
-        command.env("HZ_INVOCATION_TIME_MAX", INVOCATION_MS_MAX);
+        command.envs(PATIENT);
         sandbox.start_command(command)
     }
 

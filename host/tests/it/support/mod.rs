@@ -13,7 +13,7 @@ pub use browser::Browser;
 pub use client::{Answer, Connection, ask, send};
 pub use components::{another_build, another_build_in, bundled, renamed, slow_to_compile};
 pub use guests::guest;
-pub use hazelcast::{Hazelcast, INVOCATION_MS_MAX};
+pub use hazelcast::{Hazelcast, PATIENT};
 pub use postgresql::{Cluster, Database};
 pub use process::{Sandbox, Tally};
 

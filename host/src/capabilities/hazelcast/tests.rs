@@ -2,7 +2,10 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use clap::Parser;
+use clap::{
+    CommandFactory, FromArgMatches, Parser,
+    builder::{OsStr, Resettable},
+};
 use proptest::prelude::*;
 
 use super::{HazelcastSettings, fault::harmless, lease::Lease, names::Names};
@@ -16,7 +19,10 @@ struct Settings {
 }
 
 fn settings(args: &[&str]) -> Result<HazelcastSettings, String> {
-    let parsed = Settings::try_parse_from([&["test"], args].concat());
+    // Whatever cluster the other tests have.
+    let command = Settings::command().mut_args(|arg| arg.env(Resettable::<OsStr>::Reset));
+    let parsed = command.try_get_matches_from([&["test"], args].concat());
+    let parsed = parsed.and_then(|matches| Settings::from_arg_matches(&matches));
     let settings = parsed.map_err(|error| error.to_string())?.hazelcast;
     settings.check().map(|()| settings)
 }

@@ -59,15 +59,9 @@ fn from_zero(clients: usize, calls_per_client: u64) -> Load {
 
 /// As [`load`], for as long as `meanwhile` takes. Clients that can't connect for some seconds give up.
 pub fn load_while(tally: &Tally, clients: usize, meanwhile: impl FnOnce()) -> Report {
-    let (target, stop) = (target(tally), Stop::default());
-    let load = from_zero(clients, 1_000_000);
-    std::thread::scope(|scope| {
-        let running = scope.spawn(|| run(&target, &load, &Progress::silent(), &stop));
-        let stop_at_the_end = StopOnDrop(&stop);
-        meanwhile();
-        drop(stop_at_the_end);
-        running.join().unwrap().unwrap()
-    })
+    let target = target(tally);
+    let load = |load: &_, stop: &_| Ok(run(&target, load, &Progress::silent(), stop)?);
+    load_beside(tally, clients, load, meanwhile)
 }
 
 /// As [`load_while`], with a swap to the next of `between` every 10 ms.
@@ -77,22 +71,42 @@ pub fn load_with_swaps(
     between: &[&str],
     meanwhile: impl FnOnce(),
 ) -> Report {
-    let (target, stop) = (target(tally), Stop::default());
-    let load = from_zero(clients, 1_000_000);
+    let target = target(tally);
     let swaps = Swaps {
         admin: Endpoint::parse(&format!("http://{}", tally.admin())).unwrap(),
         token: None,
         every: Duration::from_millis(10),
         between: between.iter().map(ToString::to_string).collect(),
     };
-    std::thread::scope(|scope| {
-        let running = scope
-            .spawn(|| run_with_swaps(&target, &load, &swaps, &Progress::silent(), &stop).unwrap());
+    let load =
+        |load: &_, stop: &_| Ok(run_with_swaps(&target, load, &swaps, &Progress::silent(), stop)?);
+    load_beside(tally, clients, load, meanwhile)
+}
+
+/// Puts `load` on a counter that was reset. `meanwhile` begins when increments are made, so that nothing that it breaks is
+/// a part of the preparation.
+fn load_beside(
+    tally: &Tally,
+    clients: usize,
+    load: impl FnOnce(&Load, &Stop) -> anyhow::Result<Report> + Send,
+    meanwhile: impl FnOnce(),
+) -> Report {
+    let reset = ask(tally.address(), "POST /reset");
+    assert_eq!(reset.status, 200, "{reset:?}");
+    let endless = Load { start: Start::Keep, ..from_zero(clients, 1_000_000) };
+    let stop = Stop::default();
+    let report = std::thread::scope(|scope| {
+        let loading = scope.spawn(|| load(&endless, &stop));
         let stop_at_the_end = StopOnDrop(&stop);
+        wait_until("increments are made", || {
+            let count = ask(tally.address(), "GET /count");
+            loading.is_finished() || count.status == 200 && 0 < count.count()
+        });
         meanwhile();
         drop(stop_at_the_end);
-        running.join().unwrap()
-    })
+        loading.join().unwrap()
+    });
+    report.unwrap_or_else(|error| panic!("the load could not be made: {error:#}"))
 }
 
 /// Asks the admin listener for a swap, or whatever else `request` says, with a JSON body.

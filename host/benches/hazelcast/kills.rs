@@ -8,8 +8,15 @@ use std::{
     time::{Duration, Instant},
 };
 
+use tally_hazelcast::Client;
+use tally_host::config::Cli;
 use tally_loadtest::{
-    Client, Load, Outcome, Progress, Report, Start, Stop, Target, WebTarget, run,
+    Client as _, Load, Outcome, Progress, Report, Start, Stop, Target, WebTarget, run,
+};
+use tokio::{
+    runtime::Builder,
+    task::LocalSet,
+    time::{sleep, timeout},
 };
 
 use crate::{statistics::Sample, tally::Server};
@@ -19,19 +26,37 @@ const MEMBERS: usize = 3;
 const CLIENTS: usize = 10;
 /// More than can be made in any of the runs, which end after the last kill.
 const CALLS_MAX: u64 = 5_000_000;
-const PLUGINS: [&str; 3] = ["hazelcast-atomic", "hazelcast-pessimistic", "hazelcast-optimistic"];
+
+/// How the members to be killed are chosen, for each method: of atomic numbers all members have copies, of a map's entry
+/// the owner has the one that counts.
+const RUNS: [(&str, Choice); 3] = [
+    ("hazelcast-atomic", Choice::Next),
+    ("hazelcast-pessimistic", Choice::Owner),
+    ("hazelcast-optimistic", Choice::Owner),
+];
+
+/// How long it may take until the cluster has said who owns what.
+const OWNER_TIME_MAX: Duration = Duration::from_secs(10);
+
+#[derive(Clone, Copy)]
+enum Choice {
+    /// One after the other.
+    Next,
+    /// The one that owns the default counter of the map.
+    Owner,
+}
 
 pub fn run_all() {
     println!(
-        "{KILLS} times kill -9 of one member after the other under {CLIENTS} clients, each started again and made a member \
-         of the CP group again; the pause is the longest time without an acknowledged increment after a kill, median \
+        "{KILLS} times kill -9 of a member under {CLIENTS} clients, of one after the other with hazelcast-atomic and always of \
+         the counter's owner with the methods on maps, each started again and made a member of the CP group again; the pause is the longest time without an acknowledged increment after a kill, median \
          (lowest to highest):\n"
     );
     println!("| method | acknowledged | lost | doubled | unknown | refused | pause in s |");
     println!("|---|---|---|---|---|---|---|");
-    for plugin in PLUGINS {
+    for (plugin, choice) in RUNS {
         let server = Server::start(plugin);
-        let (report, pauses) = kill_members(server.port);
+        let (report, pauses) = kill_members(server.port, choice);
         let verdict = &report.verdict;
         let shown =
             |count: Option<u64>| count.map_or("not known".into(), |count| count.to_string());
@@ -47,7 +72,7 @@ pub fn run_all() {
     }
 }
 
-fn kill_members(port: u16) -> (Report, Vec<f64>) {
+fn kill_members(port: u16, choice: Choice) -> (Report, Vec<f64>) {
     let target = WebTarget::resolve("127.0.0.1", port, None).expect("loopback");
     let beside = WebTarget::resolve("127.0.0.1", port, Some("beside")).expect("loopback");
     let load = Load {
@@ -59,11 +84,41 @@ fn kill_members(port: u16) -> (Report, Vec<f64>) {
     let stop = Stop::default();
     thread::scope(|scope| {
         let running = scope.spawn(|| run(&target, &load, &Progress::silent(), &stop));
-        let pauses = (0..KILLS).map(|kill| longest_pause(&beside, kill % MEMBERS + 1)).collect();
+        let pauses = (0..KILLS).map(|kill| longest_pause(&beside, choice.member(kill))).collect();
         stop.request();
         let report = running.join().expect("the load client does not panic").expect("it answers");
         (report, pauses)
     })
+}
+
+impl Choice {
+    /// The member to kill as number `kill`, from 0; members are numbered from 1.
+    fn member(self, kill: usize) -> usize {
+        match self {
+            Self::Next => kill % MEMBERS + 1,
+            Self::Owner => owner(),
+        }
+    }
+}
+
+fn owner() -> usize {
+    let config = Cli::load(&["tally".into()]).unwrap_or_else(|error| panic!("{error:?}")).config;
+    let settings = &config.plugins.hazelcast;
+    let cluster = settings.cluster();
+    let owner = async {
+        let client = Client::new(cluster.clone());
+        loop {
+            let owner = client.owner(&settings.hz_map_name, &settings.hz_counter_key).await;
+            if let Some(owner) = owner.expect("the cluster answers") {
+                break owner;
+            }
+            sleep(Duration::from_millis(10)).await;
+        }
+    };
+    let runtime = Builder::new_current_thread().enable_all().build().expect("an event loop");
+    let owner =
+        runtime.block_on(async { timeout(OWNER_TIME_MAX, owner).await }).expect("it has one");
+    cluster.members.iter().position(|member| *member == owner).expect("it is a member") + 1
 }
 
 /// Kills a member and brings it back. Meanwhile one client counts on a counter of its own.
@@ -71,10 +126,8 @@ fn longest_pause(target: &WebTarget, member: usize) -> f64 {
     let whole = AtomicBool::new(false);
     thread::scope(|scope| {
         let counting = scope.spawn(|| {
-            let runtime =
-                tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            let counting = count(target, &whole);
-            tokio::task::LocalSet::new().block_on(&runtime, counting)
+            let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+            LocalSet::new().block_on(&runtime, count(target, &whole))
         });
         let member = member.to_string();
         for command in [&["kill", member.as_str()][..], &["start", &member], &["restore"]] {
@@ -94,7 +147,7 @@ async fn count(target: &WebTarget, whole: &AtomicBool) -> Duration {
             counted_last = Instant::now();
         } else {
             // As a client does that heeds Retry-After, only sooner.
-            tokio::time::sleep(Duration::from_millis(10)).await;
+            sleep(Duration::from_millis(10)).await;
         }
     }
     longest

@@ -98,6 +98,11 @@ impl Cluster {
         }
     }
 
+    /// The connection to the owner of `entry`, if it is known and connected.
+    pub fn owner(&self, entry: &Entry) -> Option<Arc<Connection>> {
+        self.state().owner(entry)?.1
+    }
+
     /// Takes a connection into use.
     ///
     /// # Errors
@@ -200,12 +205,17 @@ impl State {
         let Some(entry) = entry else {
             return any().map(|connection| Route { connection, partition: -1 });
         };
+        let (partition, owner) = self.owner(entry)?;
+        owner.or_else(any).map(|connection| Route { connection, partition })
+    }
+
+    /// The partition of `entry` and the connection to its owner, if there is one.
+    fn owner(&self, entry: &Entry) -> Option<(i32, Option<Arc<Connection>>)> {
         let owners = &self.known.as_ref()?.owners;
         let partition = entry.partition(i32::try_from(owners.len()).ok()?);
         let owner = owners[usize::try_from(partition).ok()?];
         let connection = owner.and_then(|owner| self.connections.get(&owner));
-        let connection = connection.filter(|connection| connection.is_open()).cloned();
-        connection.or_else(any).map(|connection| Route { connection, partition })
+        Some((partition, connection.filter(|connection| connection.is_open()).cloned()))
     }
 
     fn join(&mut self, connection: Arc<Connection>) -> Result<(), String> {

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use tokio::runtime::Handle;
+use tokio::{runtime::Handle, sync::OwnedSemaphorePermit};
 
 use crate::{
     Client, Error, Number,
@@ -87,18 +87,16 @@ impl Client {
         lease: Duration,
     ) -> Result<Option<Lock>, Error> {
         let held = Held {
+            _under_way: self.admit()?,
             client: self.clone(),
             entry: Entry::new(map, key),
             thread: self.unique(),
             ends: Instant::now() + lease,
             in_doubt: false,
         };
-        let under_way = self.admit()?;
         // Apart from its caller, who may leave while the cluster grants it.
         let locking = tokio::spawn(async move {
-            let granted = held.lock(wait_max, lease).await;
-            drop(under_way);
-            match granted {
+            match held.lock(wait_max, lease).await {
                 Ok(false) => Ok(None),
                 Ok(true) => Ok(Some(Lock(Some(held)))),
                 Err(error) => {
@@ -111,15 +109,26 @@ impl Client {
         locking.await.unwrap_or_else(|error| Err(Error::Unavailable(error.to_string())))
     }
 
+    /// The address of the member that owns `key`, for whoever wants to see what its end takes along; none while it is not
+    /// known or not connected.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Client::get`].
+    pub async fn owner(&self, map: &str, key: &str) -> Result<Option<String>, Error> {
+        // The first call is what connects.
+        self.get(map, key).await?;
+        let owner = self.cluster().owner(&Entry::new(map, key));
+        Ok(owner.map(|connection| connection.address().to_owned()))
+    }
+
     async fn entry_number(
         &self,
         entry: &Entry,
         repeat: Repeat,
         call: EntryCall,
     ) -> Result<Option<Number>, Error> {
-        let answer = self.entry_call(entry, repeat, call).await?;
-        let data = repeat.understood(responses::data(&answer))?;
-        data.map(Number::from_data).transpose()
+        number(repeat, &self.entry_call(entry, repeat, call).await?)
     }
 
     async fn entry_call(
@@ -132,8 +141,17 @@ impl Client {
     }
 }
 
-/// A lock that is held. Dropping it releases it in the background, unless a write under it may still be on its way: then it
+/// What an answer says is, or was, stored.
+fn number(repeat: Repeat, answer: &Message) -> Result<Option<Number>, Error> {
+    repeat.understood(responses::data(answer))?.map(Number::from_data).transpose()
+}
+
+/// A lock that is held. Dropping it releases it in the background, unless a [`Lock::put`] may still be on its way: then it
 /// lasts until its lease ends, so that nobody else holds it when the write arrives.
+///
+/// No lease is a guarantee. Hazelcast 5.3.8 takes a lock from its holder, unasked, when the member that owned the key has
+/// died and the lease of an earlier holder ends: the owner's copy and its backup both release what has expired, and the
+/// second one meets the next holder's lock. Writes that compare are right all the same.
 pub struct Lock(Option<Held>);
 
 /// Why the `expect`s hold.
@@ -146,8 +164,10 @@ struct Held {
     /// Who holds it. Each lock has another one, so that no two of them are taken for one.
     thread: i64,
     ends: Instant,
-    /// Whether there was a write under it whose outcome is unknown.
+    /// Whether there was a write under it that may still arrive, and would overwrite what others wrote.
     in_doubt: bool,
+    /// It counts as one call, together with those that are made under it, until it is released.
+    _under_way: OwnedSemaphorePermit,
 }
 
 impl Lock {
@@ -160,23 +180,14 @@ impl Lock {
     ///
     /// # Errors
     ///
-    /// [`Error::LockLost`], without having changed anything, where the lease would end before the call has to, or the
-    /// outcome of the write before this one is unknown; otherwise as for [`Client::put`].
+    /// [`Error::LockLost`], without having changed anything, where the lease would end before the call has to;
+    /// [`Error::Refused`] after a write whose outcome is unknown; otherwise as for [`Client::put`].
     pub async fn put(&mut self, value: i64) -> Result<(), Error> {
-        let remaining = self.remaining();
-        let held = self.0.as_mut().expect(HELD);
-        if held.in_doubt {
-            let why = "the outcome of the last write under the lock is unknown";
-            return Err(Error::LockLost(why.into()));
-        }
-        if remaining <= held.client.cluster().settings.invocation_time_max {
-            let why = "the lease of the lock may end before a write under it does";
-            return Err(Error::LockLost(why.into()));
-        }
+        let held = self.writable()?;
         // Until there is an answer, also where nobody waits for it any more.
         held.in_doubt = true;
-        let call = EntryCall::Set { thread: held.thread, value: Number::Long(value) };
-        let outcome = held.client.entry_call(&held.entry, Repeat::Never, call).await;
+        let outcome =
+            held.write(|thread| EntryCall::Set { thread, value: Number::Long(value) }).await;
         held.in_doubt = matches!(outcome, Err(Error::OutcomeUnknown(_)));
         outcome?;
         if self.remaining().is_zero() {
@@ -186,11 +197,51 @@ impl Lock {
         Ok(())
     }
 
+    /// As [`Client::put_if_absent`], under the key that is locked.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Lock::put`].
+    pub async fn put_if_absent(&mut self, value: i64) -> Result<Option<Number>, Error> {
+        let value = Number::Long(value);
+        let held = self.writable()?;
+        let answer = held.write(|thread| EntryCall::PutIfAbsent { thread, value }).await?;
+        number(Repeat::Never, &answer)
+    }
+
+    /// As [`Client::replace_if_same`], under the key that is locked.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Lock::put`].
+    pub async fn replace_if_same(&mut self, expected: Number, value: i64) -> Result<bool, Error> {
+        let value = Number::Long(value);
+        let held = self.writable()?;
+        let answer =
+            held.write(|thread| EntryCall::ReplaceIfSame { thread, expected, value }).await?;
+        Repeat::Never.understood(answer.fixed().bool())
+    }
+
+    fn writable(&mut self) -> Result<&mut Held, Error> {
+        let remaining = self.remaining();
+        let held = self.0.as_mut().expect(HELD);
+        if held.in_doubt {
+            let why = "the write before this one, under the same lock, may still be on its way";
+            return Err(Error::Refused(why.into()));
+        }
+        if remaining <= held.client.cluster().settings.invocation_time_max {
+            let why = "the lease of the lock may end before a write under it does";
+            return Err(Error::LockLost(why.into()));
+        }
+        Ok(held)
+    }
+
     /// Releases it.
     ///
     /// # Errors
     ///
-    /// [`Error::LockLost`] where it was not held any more, and [`Error::Unavailable`], after which it ends with its lease.
+    /// [`Error::LockLost`] where it was not held any more, as far as is known: it is also said when the answer to the first
+    /// try was lost with its connection. [`Error::Unavailable`], after which it ends with its lease.
     pub async fn release(mut self) -> Result<(), Error> {
         let held = self.0.take().expect(HELD);
         if held.in_doubt {
@@ -228,16 +279,21 @@ impl Held {
         repeat.understood(outcome.done()?.fixed().bool())
     }
 
+    async fn write(&self, call: impl FnOnce(i64) -> EntryCall) -> Result<Message, Error> {
+        let call = call(self.thread);
+        let request = |partition| call.request(&self.entry, partition);
+        let deadline = self.client.deadline(Duration::ZERO);
+        self.client.invoke(Some(&self.entry), Repeat::Never, deadline, request).await?.done()
+    }
+
     async fn unlock(&self) -> Result<(), Error> {
         let call = EntryCall::Unlock { thread: self.thread, reference: self.client.unique() };
         let request = |partition| call.request(&self.entry, partition);
-        // Whatever the bound on calls: others wait for it.
-        let (repeat, deadline) = (Repeat::Never, self.client.deadline(Duration::ZERO));
-        match self.client.invoke(Some(&self.entry), repeat, deadline, request).await {
-            Ok(Outcome::NotOwner(why)) => Err(Error::LockLost(why)),
-            Ok(outcome) => outcome.done().map(drop),
-            Err(Error::OutcomeUnknown(why)) => Err(Error::Unavailable(why)),
-            Err(error) => Err(error),
+        // Nobody else ever holds a lock with this thread's number, so a second try releases nobody else's.
+        let (repeat, deadline) = (Repeat::Harmless, self.client.deadline(Duration::ZERO));
+        match self.client.invoke(Some(&self.entry), repeat, deadline, request).await? {
+            Outcome::NotOwner(why) => Err(Error::LockLost(why)),
+            outcome => outcome.done().map(drop),
         }
     }
 }

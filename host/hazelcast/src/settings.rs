@@ -11,7 +11,7 @@ pub struct Settings {
     pub cluster_name: String,
     /// How long one call may take, the tries that it needs included.
     pub invocation_time_max: Duration,
-    /// Calls under way at the same time; one more is refused as unavailable.
+    /// Calls under way and locks held at the same time; one more is refused as unavailable.
     pub calls_max: usize,
 }
 

@@ -184,12 +184,12 @@ async fn what_is_out_of_reach_is_unavailable_and_says_why() {
 }
 
 #[tokio::test]
-async fn calls_beyond_the_bound_are_refused_at_once() {
+async fn calls_and_locks_beyond_the_bound_are_refused_at_once() {
     let client = Client::new(Settings { calls_max: 2, ..settings() });
-    let held =
+    let mut held =
         client.try_lock(&named("bound"), "k", WAIT, LEASE).await.unwrap().expect("it is free");
     let mut waiting = JoinSet::new();
-    for _ in 0..3 {
+    for _ in 0..2 {
         let client = client.clone();
         waiting.spawn(
             async move { client.try_lock(&named("bound"), "k", WAIT, LEASE).await.map(drop) },
@@ -197,9 +197,36 @@ async fn calls_beyond_the_bound_are_refused_at_once() {
     }
     let refused = waiting.join_next().await.unwrap().unwrap();
     assert!(matches!(refused, Err(Error::Unavailable(_))), "{refused:?}");
-    // A release is made all the same.
+    // What is done under the lock, and its release, are parts of the call that it is.
+    assert_eq!(held.put(1).await, Ok(()));
     assert_eq!(held.release().await, Ok(()));
-    while let Some(locked) = waiting.join_next().await {
-        assert_eq!(locked.unwrap(), Ok(()));
+    assert_eq!(waiting.join_next().await.unwrap().unwrap(), Ok(()));
+    // Until the second lock is released, too.
+    loop {
+        match client.get(&named("bound"), "k").await {
+            Err(Error::Unavailable(_)) => tokio::task::yield_now().await,
+            stored => break assert_eq!(stored, Ok(Some(Number::Long(1)))),
+        }
     }
+}
+
+#[tokio::test]
+async fn writes_under_a_lock_that_compare_are_made_where_nothing_has_changed() {
+    let (client, map) = (client(), named("compared"));
+    let mut lock = client.try_lock(&map, "k", WAIT, LEASE).await.unwrap().expect("it is free");
+    assert_eq!(lock.put_if_absent(1).await, Ok(None));
+    assert_eq!(lock.put_if_absent(2).await, Ok(Some(Number::Long(1))));
+    for (expected, replaced) in
+        [(Number::Long(2), false), (Number::Integer(1), false), (Number::Long(1), true)]
+    {
+        assert_eq!(lock.replace_if_same(expected, 3).await, Ok(replaced), "{expected:?}");
+    }
+    assert_eq!(client.get(&map, "k").await, Ok(Some(Number::Long(3))));
+    // Of another caller they wait for the lock.
+    let beside = client.replace_if_same(&map, "k", Number::Long(3), 4);
+    let (replaced, released) = tokio::join!(beside, async {
+        assert_eq!(lock.replace_if_same(Number::Long(3), 5).await, Ok(true));
+        lock.release().await
+    });
+    assert_eq!((replaced, released), (Ok(false), Ok(())));
 }

@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tally_hazelcast::{Client, Error, Settings};
+use tally_hazelcast::{Client, Error, Number, Settings};
 
 const AUTHENTICATION: i32 = 0x00_0100;
 const ADD_CLUSTER_VIEW_LISTENER: i32 = 0x00_0300;
@@ -21,6 +21,7 @@ const UNLOCK: i32 = 0x01_1300;
 const PUT_IF_ABSENT: i32 = 0x01_0E00;
 const GET: i32 = 0x01_0200;
 const SET: i32 = 0x01_0F00;
+const REPLACE_IF_SAME: i32 = 0x01_0500;
 const ADD_AND_GET: i32 = 0x09_0300;
 const GET_ATOMIC: i32 = 0x09_0500;
 const CREATE_CP_GROUP: i32 = 0x1E_0100;
@@ -342,7 +343,7 @@ async fn a_cluster_without_cp_is_refused_with_the_setting_that_turns_it_on() {
 }
 
 #[tokio::test]
-async fn a_lock_under_which_a_write_may_be_on_its_way_is_left_to_its_lease() {
+async fn a_lock_under_which_a_put_may_be_on_its_way_is_left_to_its_lease() {
     let member = Member::start(|kind, before| match kind {
         SET if before == 0 => Reply::Silence,
         _ => formality(),
@@ -354,8 +355,11 @@ async fn a_lock_under_which_a_write_may_be_on_its_way_is_left_to_its_lease() {
         let outcome = lock.put(1).await;
         if in_doubt {
             assert!(matches!(outcome, Err(Error::OutcomeUnknown(_))), "{outcome:?}");
-            let again = lock.put(2).await;
-            assert!(matches!(again, Err(Error::LockLost(_))), "{again:?}");
+            for again in
+                [lock.put(2).await, lock.replace_if_same(Number::Long(1), 2).await.map(drop)]
+            {
+                assert!(matches!(again, Err(Error::Refused(_))), "{again:?}");
+            }
             drop(lock);
         } else {
             assert_eq!(outcome, Ok(()));
@@ -364,4 +368,33 @@ async fn a_lock_under_which_a_write_may_be_on_its_way_is_left_to_its_lease() {
     }
     // Only the second one.
     assert_eq!((member.asked(SET), member.asked(UNLOCK)), (2, 1));
+    assert_eq!(member.asked(REPLACE_IF_SAME), 0);
+}
+
+#[tokio::test]
+async fn a_lock_under_which_a_comparing_write_may_be_on_its_way_is_released() {
+    let member = Member::start(|kind, _| match kind {
+        REPLACE_IF_SAME => Reply::Silence,
+        _ => formality(),
+    });
+    let client = member.connected(Duration::from_millis(500)).await;
+    let lock = client.try_lock("m", "k", LONG, LONG).await.unwrap();
+    let mut lock = lock.expect("the member grants all");
+    let outcome = lock.replace_if_same(Number::Long(1), 2).await;
+    assert!(matches!(outcome, Err(Error::OutcomeUnknown(_))), "{outcome:?}");
+    assert_eq!(lock.release().await, Ok(()));
+    assert_eq!(member.asked(UNLOCK), 1);
+}
+
+#[tokio::test]
+async fn a_release_that_may_not_have_been_made_is_made_again() {
+    // MemberLeft
+    let member = Member::start(|kind, before| match kind {
+        UNLOCK if before == 0 => failure(33, "why"),
+        _ => formality(),
+    });
+    let client = member.client(LONG);
+    let lock = client.try_lock("m", "k", LONG, LONG).await.unwrap();
+    assert_eq!(lock.expect("the member grants all").release().await, Ok(()));
+    assert_eq!(member.asked(UNLOCK), 2);
 }

@@ -12,7 +12,7 @@ use core::time::Duration;
 
 use tally_plugin::{
     Counter, Error, RetryBudget, String, WAIT_MAX, export, map,
-    map_counter::{self, value},
+    map_counter::{self, compare_and_set, value},
     retry,
 };
 
@@ -28,7 +28,7 @@ struct Optimistic;
 
 impl Counter for Optimistic {
     fn increment(key: String, delta: i64) -> Result<i64, Error> {
-        retry(&BUDGET.with_settings()?, || compare_and_set(&key, delta))
+        retry(&BUDGET.with_settings()?, || attempt(&key, delta))
     }
 
     fn get(key: String) -> Result<i64, Error> {
@@ -42,14 +42,10 @@ impl Counter for Optimistic {
 }
 
 /// None when somebody else changed what is stored. An unknown outcome is an error, and so not tried again.
-fn compare_and_set(key: &str, delta: i64) -> Result<Option<i64>, Error> {
+fn attempt(key: &str, delta: i64) -> Result<Option<i64>, Error> {
     let read = map::get(key)?;
     let sum = value(read).checked_add(delta).ok_or(Error::Overflow)?;
-    let is_stored = match read {
-        Some(stored) => map::replace_if_same(key, stored, sum)?,
-        None => map::put_if_absent(key, sum)?.is_none(),
-    };
-    Ok(is_stored.then_some(sum))
+    Ok(compare_and_set(key, read, sum)?.then_some(sum))
 }
 
 export!(Optimistic);

@@ -1,30 +1,29 @@
 //! Takes the lock of the count's key in a map, then reads the count and writes it.
 //!
 //! A second caller that wants the lock waits for it, and then reads what the first one wrote. The lock is released by its
-//! owner and never by force. One that can't be released, because the host died or the cluster is out of reach, ends with
-//! its lease (`--hz-lock-lease`); the host sends no write that could arrive after that.
+//! owner, behind the answer, and never by force. One that can't be released, because the host died or the cluster is out
+//! of reach, ends with its lease (`--hz-lock-lease`).
 //!
-//! A lock that turns out to be gone when it is released should not be: by the host's clock its lease had not ended when
-//! the write was acknowledged, so somebody has released it by force, or the members that knew of it are lost. Nobody can
-//! say whether that was before the write, and so the outcome is unknown.
+//! A lease makes the lock a bet: its holder may be slower than it believes, and a cluster that has lost a member may give
+//! a lock to two. So the write compares: it is made only if what was read is still there. Who holds the lock never finds
+//! it changed, and who only believed to hold it changes nothing.
 
 #![cfg_attr(target_arch = "wasm32", no_std)]
 
 use tally_plugin::{
     Counter, Error, String, export,
     map::{self, Lock},
-    map_counter,
+    map_counter::{self, compare_and_set, value},
 };
 
 struct Pessimistic;
 
 impl Counter for Pessimistic {
     fn increment(key: String, delta: i64) -> Result<i64, Error> {
-        let lock = Lock::acquire(&key)?;
-        let sum = map_counter::read(&key)?.checked_add(delta).ok_or(Error::Overflow)?;
-        map::put(&key, sum)?;
-        Lock::release(lock)?;
-        Ok(sum)
+        let _lock = Lock::acquire(&key)?;
+        let read = map::get(&key)?;
+        let sum = value(read).checked_add(delta).ok_or(Error::Overflow)?;
+        if compare_and_set(&key, read, sum)? { Ok(sum) } else { Err(Error::Conflict) }
     }
 
     /// A read waits for no lock, and needs none.
@@ -33,9 +32,8 @@ impl Counter for Pessimistic {
     }
 
     fn reset(key: String) -> Result<(), Error> {
-        let lock = Lock::acquire(&key)?;
-        map::put(&key, 0)?;
-        Ok(Lock::release(lock)?)
+        let _lock = Lock::acquire(&key)?;
+        Ok(map::put(&key, 0)?)
     }
 }
 

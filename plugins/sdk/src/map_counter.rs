@@ -18,3 +18,15 @@ pub fn read(key: &str) -> Result<i64, Error> {
 pub fn value(stored: Option<Stored>) -> i64 {
     stored.map_or(0, |stored| stored.value)
 }
+
+/// Stores `sum` if what is stored is still what was `read`, and returns whether it did. What is compared includes the kind.
+///
+/// # Errors
+///
+/// [`Error::Unavailable`], [`Error::OutcomeUnknown`], [`Error::InvalidKey`] and [`Error::Other`].
+pub fn compare_and_set(key: &str, read: Option<Stored>, sum: i64) -> Result<bool, Error> {
+    Ok(match read {
+        Some(stored) => map::replace_if_same(key, stored, sum)?,
+        None => map::put_if_absent(key, sum)?.is_none(),
+    })
+}

@@ -43,42 +43,41 @@ impl Map {
     /// Any fault but `conflict` and `lock-lost`.
     pub async fn put(&mut self, key: &str, value: i64) -> Result<(), Error> {
         let key = self.names.map_key(key)?;
-        let Some(held) = self.held.as_mut().filter(|held| held.key == key) else {
-            return Ok(self.client.put(self.names.map(), key, value).await?);
-        };
-        held.lock.put(value).await.map_err(|error| match error {
-            // Nothing was written.
-            tally_hazelcast::Error::LockLost(why) => Error::new(
-                Fault::Unavailable,
-                format!("{why} (--hz-lock-lease, --hz-invocation-time-max)"),
-            ),
-            error => error.into(),
-        })
+        match lock_of(&mut self.held, key) {
+            Some(lock) => lock.put(value).await.map_err(not_written),
+            None => Ok(self.client.put(self.names.map(), key, value).await?),
+        }
     }
 
     /// Stores `value` where nothing is stored, and returns what was stored instead.
     ///
     /// # Errors
     ///
-    /// `unavailable`, `refused`, `invalid-key` and `outcome-unknown`.
-    pub async fn put_if_absent(&self, key: &str, value: i64) -> Result<Option<Number>, Error> {
-        let key = self.unlocked_key(key)?;
-        Ok(self.client.put_if_absent(self.names.map(), key, value).await?)
+    /// As for [`Map::put`].
+    pub async fn put_if_absent(&mut self, key: &str, value: i64) -> Result<Option<Number>, Error> {
+        let key = self.names.map_key(key)?;
+        match lock_of(&mut self.held, key) {
+            Some(lock) => lock.put_if_absent(value).await.map_err(not_written),
+            None => Ok(self.client.put_if_absent(self.names.map(), key, value).await?),
+        }
     }
 
     /// Stores `value` if what is stored is `expected`, and returns whether it did.
     ///
     /// # Errors
     ///
-    /// `unavailable`, `refused`, `invalid-key` and `outcome-unknown`.
+    /// As for [`Map::put`].
     pub async fn replace_if_same(
-        &self,
+        &mut self,
         key: &str,
         expected: Number,
         value: i64,
     ) -> Result<bool, Error> {
-        let key = self.unlocked_key(key)?;
-        Ok(self.client.replace_if_same(self.names.map(), key, expected, value).await?)
+        let key = self.names.map_key(key)?;
+        match lock_of(&mut self.held, key) {
+            Some(lock) => lock.replace_if_same(expected, value).await.map_err(not_written),
+            None => Ok(self.client.replace_if_same(self.names.map(), key, expected, value).await?),
+        }
     }
 
     /// Takes the lock of `key`, and waits for it if others hold it.
@@ -128,19 +127,25 @@ impl Map {
         self.held = None;
     }
 
-    /// Where the counter `key` lies, for a write that would wait for a lock of this instance.
-    fn unlocked_key<'a>(&'a self, key: &'a str) -> Result<&'a str, Error> {
-        let key = self.names.map_key(key)?;
-        if self.held.as_ref().is_some_and(|held| held.key == key) {
-            let why = "a lock of this instance is held on the key: use put, or release it first";
-            return Err(Error::new(Fault::Refused, why));
-        }
-        Ok(key)
-    }
-
     /// Whether a lock is held.
     pub fn holds_lock(&self) -> bool {
         self.held.is_some()
+    }
+}
+
+/// The lock under which `key` of the map is written, if it is held.
+fn lock_of<'a>(held: &'a mut Option<Held>, key: &str) -> Option<&'a mut Lock> {
+    held.as_mut().filter(|held| held.key == key).map(|held| &mut held.lock)
+}
+
+/// What the failure of a write under a lock means: before it, a lock that is lost is no harm.
+fn not_written(error: tally_hazelcast::Error) -> Error {
+    match error.into() {
+        Error { fault: Fault::LockLost, message } => Error::new(
+            Fault::Unavailable,
+            format!("{message} (--hz-lock-lease, --hz-invocation-time-max)"),
+        ),
+        error => error,
     }
 }
 

@@ -45,7 +45,8 @@ pub struct HazelcastSettings {
     #[arg(long, env, global = true, value_name = "MS", default_value_t = 2_000, value_parser = value_parser!(u32).range(10..=60_000))]
     pub hz_invocation_time_max: u32,
 
-    /// Calls of the cluster that one worker has under way at once (1 to 100000); more are refused.
+    /// Calls of the cluster that one worker has under way at once, each lock that it holds being
+    /// one (1 to 100000); more are refused.
     #[arg(long, env, global = true, value_name = "COUNT", default_value_t = 1_024, value_parser = value_parser!(u32).range(1..=100_000))]
     pub hz_calls_max: u32,
 }

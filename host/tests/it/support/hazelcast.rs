@@ -4,9 +4,13 @@ use std::{
     collections::HashMap,
     env,
     sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
 };
 
-use super::{Sandbox, Tally, ask, service::Service, wait_until};
+use tally_hazelcast::{Client, Settings};
+use tokio::runtime::{Builder, Runtime};
+
+use super::{SETTLE_TIME_MAX, Sandbox, Tally, ask, service::Service, wait_until};
 
 /// The variables by which a cluster is found.
 const VARIABLES: [&str; 2] = ["HZ_CLUSTER_MEMBERS", "HZ_CLUSTER_NAME"];
@@ -80,6 +84,42 @@ impl Hazelcast {
             format!("--hz-map-name={}", self.names),
             format!("--hz-atomic-long-name={}", self.names),
         ]
+    }
+
+    /// The number of the member that owns the default counter of the map.
+    pub fn owner(&self) -> String {
+        let (runtime, client) = self.client();
+        let mut number = None;
+        wait_until("the owner of the counter is known", || {
+            let owner = runtime.block_on(client.owner(&self.names, "count")).unwrap();
+            number = owner.and_then(|owner| self.members().position(|member| member == owner));
+            number.is_some()
+        });
+        (number.unwrap() + 1).to_string()
+    }
+
+    /// Takes the lock of the default counter of the map, and leaves it to its lease as a host does that dies.
+    pub fn leave_lock(&self, lease: Duration) {
+        let (runtime, client) = self.client();
+        let lock = runtime.block_on(client.try_lock(&self.names, "count", SETTLE_TIME_MAX, lease));
+        drop(runtime);
+        // Now there is nothing that could release it.
+        assert!(lock.unwrap().is_some());
+    }
+
+    /// A client beside the hosts', and the event loop on which it is.
+    fn client(&self) -> (Runtime, Client) {
+        let client = Client::new(Settings {
+            members: self.members().map(str::to_owned).collect(),
+            cluster_name: self.variables["HZ_CLUSTER_NAME"].clone(),
+            invocation_time_max: Duration::from_secs(8),
+            calls_max: 1,
+        });
+        (Builder::new_current_thread().enable_all().build().unwrap(), client)
+    }
+
+    fn members(&self) -> impl Iterator<Item = &str> {
+        self.variables["HZ_CLUSTER_MEMBERS"].split(',')
     }
 
     /// Kills a member, or starts it again, or whatever else `args` mean to compose/hazelcast-control.

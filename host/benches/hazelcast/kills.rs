@@ -48,9 +48,9 @@ enum Choice {
 
 pub fn run_all() {
     println!(
-        "{KILLS} times kill -9 of a member under {CLIENTS} clients, of one after the other with hazelcast-atomic and always of \
-         the counter's owner with the methods on maps, each started again and made a member of the CP group again; the pause is the longest time without an acknowledged increment after a kill, median \
-         (lowest to highest):\n"
+        "{KILLS} times kill -9 of a member under {CLIENTS} clients, each started again and made a member of the CP group \
+         again: with hazelcast-atomic one after the other, with the methods on maps always the counter's owner. The pause is \
+         the longest time without an acknowledged increment after a kill, median (lowest to highest):\n"
     );
     println!("| method | acknowledged | lost | doubled | unknown | refused | pause in s |");
     println!("|---|---|---|---|---|---|---|");

@@ -10,9 +10,6 @@ const ATOMIC: &str = "hazelcast-atomic";
 
 /// How soon users must be told that there is no cluster.
 const TOLD_WITHIN: Duration = Duration::from_secs(1);
-/// How soon counting must go on after the end of a member.
-const BACK_WITHIN: Duration = Duration::from_secs(10);
-
 /// Members killed in one test.
 const KILLS: usize = 3;
 
@@ -58,24 +55,20 @@ fn a_cluster_without_cp_is_refused_with_the_setting_that_turns_it_on() {
     assert!(said.contains("cp-member-count"), "{said}");
 }
 
-/// Kills members, `choose` says which, and starts them again while clients count. Returns the longest time after which
-/// counting went on.
-fn kill_members(cluster: &Hazelcast, tally: &Tally, choose: Choose) -> Duration {
-    let mut longest = Duration::ZERO;
+/// Kills members, `choose` says which, and starts them again when the clients of a load have counted on without them. For
+/// how long they can't is measured by the benchmark.
+fn kill_members(cluster: &Hazelcast, tally: &Tally, choose: Choose) {
     for kill in 1..=KILLS {
         wait_until_counted(tally);
         let member = choose(cluster, kill);
         cluster.control(&["kill", &member]);
-        let killed = Instant::now();
         // What was under way may have been counted before it.
         for _ in 0..10 {
             wait_until_counted(tally);
         }
-        longest = longest.max(killed.elapsed());
         cluster.control(&["start", &member]);
         cluster.control(&["restore"]);
     }
-    longest
 }
 
 /// Waits until the clients of the load have counted on.
@@ -90,16 +83,14 @@ fn wait_until_counted(tally: &Tally) {
 /// Which member to kill next, given the number of the kill.
 type Choose = fn(&Hazelcast, usize) -> String;
 
-/// What the load came to, and the longest time after a kill until it went on.
-fn load_while_members_are_killed(plugin: &str, choose: Choose) -> (Report, Duration) {
+fn load_while_members_are_killed(plugin: &str, choose: Choose) -> Report {
     let cluster = Hazelcast::start_new(&[]);
     let sandbox = Sandbox::new();
     let tally = cluster.start(
         &sandbox,
         &["--plugin", plugin, "--hz-invocation-time-max", "2000", "--hz-lock-lease", "5000"],
     );
-    let mut longest = Duration::ZERO;
-    let report = load_while(&tally, 4, || longest = kill_members(&cluster, &tally, choose));
+    let report = load_while(&tally, 4, || kill_members(&cluster, &tally, choose));
     assert_eq!(ask(tally.address(), "GET /livez").status, 200);
     for (reason, _) in report.failed.iter() {
         assert!(reason.starts_with("503 "), "{plugin}: {report}");
@@ -107,32 +98,30 @@ fn load_while_members_are_killed(plugin: &str, choose: Choose) -> (Report, Durat
     for (reason, _) in report.unknown.iter() {
         assert!(reason.ends_with("whether this call counted is unknown"), "{plugin}: {report}");
     }
-    (report, longest)
+    report
 }
 
 #[test]
 fn members_that_are_killed_under_load_take_no_acknowledged_atomic_increment_along() {
-    let (report, longest) = load_while_members_are_killed(ATOMIC, |_, kill| kill.to_string());
+    let report = load_while_members_are_killed(ATOMIC, |_, kill| kill.to_string());
     assert!(report.verdict.right(), "{report}");
-    assert!(longest < BACK_WITHIN, "{longest:?}");
 }
 
 #[test]
 fn what_maps_lose_with_their_owner_is_counted_and_reported() {
-    let (report, longest) = load_while_members_are_killed(OPTIMISTIC, |cluster, _| cluster.owner());
+    let report = load_while_members_are_killed(OPTIMISTIC, |cluster, _| cluster.owner());
     let verdict = &report.verdict;
     let missing = verdict.acknowledged.checked_signed_diff(verdict.final_count.unwrap() as u64);
     // Whether a map loses any is up to the cluster.
     println!("{missing:?} of {} are missing", verdict.acknowledged);
     let expected = missing.unwrap().max(0).unsigned_abs();
     assert_eq!((verdict.lost, verdict.doubled), (Some(expected), Some(0)), "{report}");
-    assert!(longest < BACK_WITHIN, "{longest:?}");
 }
 
 /// When the owner is dead and such a lock ends, the cluster ends the next one at once, and lets the one after it begin.
 #[test]
 fn a_lock_that_the_cluster_gives_to_two_loses_nothing() {
-    let (report, _) = load_while_members_are_killed(PESSIMISTIC, |cluster, _| {
+    let report = load_while_members_are_killed(PESSIMISTIC, |cluster, _| {
         let owner = cluster.owner();
         // So long that the new owner has a new backup by then.
         cluster.leave_lock(Duration::from_secs(6));

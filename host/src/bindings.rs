@@ -56,6 +56,3 @@ pub const OFFERED_INTERFACES: [&str; 6] = [
     "tally:hazelcast/atomic-long@1.0.0",
     "tally:hazelcast/types@1.0.0",
 ];
-
-/// The key of the default counter, the one behind `POST /inc`.
-pub const DEFAULT_KEY: &str = "count";

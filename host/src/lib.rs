@@ -10,6 +10,7 @@
 //! * [`serve`]: all of it put together. [`list`]: the command `tally plugins`.
 //! * [`client`]: one request to the admin listener of a running host.
 //! * [`config`]: everything that can be set.
+//! * [`keys`]: what counters are called.
 //! * [`telemetry`]: the log, and traces.
 
 pub mod admin;
@@ -22,6 +23,7 @@ pub mod control;
 mod directories;
 pub mod error;
 pub mod http;
+pub mod keys;
 pub mod list;
 pub mod metrics;
 pub mod plugin;

@@ -7,10 +7,12 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use crate::plugin::{
-    DEFAULT_KEY,
-    call::{CallError, Operation},
-    dispatch::Dispatcher,
+use crate::{
+    keys::DEFAULT_KEY,
+    plugin::{
+        call::{CallError, Operation},
+        dispatch::Dispatcher,
+    },
 };
 
 /// How long the plugin may take to answer that it is ready.

@@ -8,14 +8,12 @@ use clap::parser::ValueSource;
 use clap::{ArgMatches, CommandFactory, FromArgMatches, ValueEnum};
 
 use tally_host::config::{PluginSetting, PluginSettings};
+use tally_host::keys;
 use tally_host::plugin::limits::PluginLimits;
 
 use crate::cli::{CALLS_MAX, Cli, CounterType, Method};
 use crate::run::{Load, Start};
 use crate::swaps::{Swaps, flags};
-
-/// Longest key, in bytes of UTF-8.
-const KEY_BYTES_MAX: usize = 256;
 
 /// Flags that say which server to drive, and so contradict `--plugin`.
 const WEB_FLAGS: [&str; 3] = ["counter_type", "counter_host", "counter_port"];
@@ -84,11 +82,7 @@ fn check(cli: Cli, matches: &ArgMatches) -> Result<Options, String> {
         ));
     }
     let key = unless_unset(cli.key.clone(), "key", matches);
-    if let Some(key) = &key
-        && !(1..=KEY_BYTES_MAX).contains(&key.len())
-    {
-        return Err(format!("a key has 1 to {KEY_BYTES_MAX} bytes, but --key has {}", key.len()));
-    }
+    key.as_deref().map_or(Ok(()), keys::check).map_err(|why| format!("--key: {why}"))?;
     let json = unless_unset(cli.json.clone(), "json", matches).map(PathBuf::from);
     if json.as_ref().is_some_and(|it| it.as_os_str().is_empty()) {
         return Err("--json needs the path of a file".to_owned());

@@ -8,8 +8,8 @@ use std::{
 
 use tally_host::{
     config::Config,
+    keys::DEFAULT_KEY,
     plugin::{
-        DEFAULT_KEY,
         call::Operation,
         catalog::{Catalog, KnownPlugin},
         pool::Pool,

@@ -18,10 +18,7 @@ use crate::{
     cluster::Cluster,
     invocation::{self, Deadline, Outcome, Repeat},
     membership::Membership,
-    protocol::{
-        frame::{Message, Request},
-        requests::Entry,
-    },
+    protocol::{frame::Request, requests::Entry},
 };
 
 /// A client of one cluster. Cloning it shares it.
@@ -77,17 +74,6 @@ impl Client {
             .membership
             .get_or_init(|| tokio::spawn(Membership::new(cluster.clone()).run()).abort_handle());
         invocation::invoke(cluster, entry, repeat, deadline, request).await
-    }
-
-    /// Makes a call that counts towards the bound on calls, and waits for nothing.
-    pub(crate) async fn call(
-        &self,
-        entry: Option<&Entry>,
-        repeat: Repeat,
-        request: impl Fn(i32) -> Request,
-    ) -> Result<Message, Error> {
-        let _under_way = self.admit()?;
-        self.invoke(entry, repeat, self.deadline(Duration::ZERO), request).await?.done()
     }
 
     /// Room for one more call, for as long as the permit is kept.

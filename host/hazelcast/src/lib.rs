@@ -29,6 +29,7 @@ mod cluster;
 mod connection;
 mod error;
 mod invocation;
+mod lock;
 mod map;
 mod membership;
 mod protocol;
@@ -36,6 +37,6 @@ mod settings;
 
 pub use client::Client;
 pub use error::Error;
-pub use map::Lock;
+pub use lock::Lock;
 pub use protocol::data::Number;
 pub use settings::Settings;

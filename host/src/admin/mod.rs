@@ -29,8 +29,9 @@ use tokio::{sync::watch, task::spawn_local};
 use self::events::Feed;
 use crate::{
     http::{counter::Done, problem::Problem},
+    keys::DEFAULT_KEY,
     metrics::Metrics,
-    plugin::{DEFAULT_KEY, call::Operation, dispatch::Dispatcher},
+    plugin::{call::Operation, dispatch::Dispatcher},
     swap::{candidate::Compilers, journal::Journal, request::SwapHandle, status::Status},
 };
 

@@ -11,7 +11,7 @@ use super::{
     counter::{Count, Done},
     problem::Problem,
 };
-use crate::plugin::{DEFAULT_KEY, call::Operation};
+use crate::{keys::DEFAULT_KEY, plugin::call::Operation};
 
 pub async fn increment<C: Counter>(State(counter): State<C>) -> Result<Json<Done>, Problem> {
     let count = counter.call(Operation::Increment(1), DEFAULT_KEY).await?;

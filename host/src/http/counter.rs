@@ -16,8 +16,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{Counter, problem::Problem};
 use crate::{
-    capabilities::shared_memory::KEY_BYTES_MAX,
-    plugin::{SCRATCH_KEY, call::Operation},
+    keys::{self, SCRATCH_KEY},
+    plugin::call::Operation,
 };
 
 /// The answer to a request that changed a counter.
@@ -84,9 +84,7 @@ pub async fn reset<C: Counter>(
 
 fn valid(key: KeyInPath) -> Result<String, Problem> {
     let Path(key) = key.map_err(|_| Problem::invalid_key("a key is UTF-8, percent-encoded"))?;
-    if key.is_empty() || key.len() > KEY_BYTES_MAX {
-        return Err(Problem::invalid_key("a key has 1 to 256 bytes"));
-    }
+    keys::check(&key).map_err(|why| Problem::invalid_key(&why))?;
     if key == SCRATCH_KEY {
         return Err(Problem::invalid_key("plugins are tried on this counter, so it can't be used"));
     }

@@ -10,7 +10,7 @@ use axum::{
 use serde::{Deserialize, Serialize};
 
 use super::{Counter, problem::Problem};
-use crate::plugin::{SCRATCH_KEY, entries::ENTRIES_PER_PAGE_MAX};
+use crate::{keys::SCRATCH_KEY, plugin::entries::ENTRIES_PER_PAGE_MAX};
 
 /// Counters on a page when the client does not say.
 const ENTRIES_PER_PAGE_DEFAULT: u32 = 100;

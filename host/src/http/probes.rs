@@ -7,10 +7,7 @@ use axum::{Json, extract::State};
 use serde::Serialize;
 
 use super::{Counter, problem::Problem};
-use crate::{
-    plugin::{DEFAULT_KEY, call::Operation},
-    readiness::why_not_ready,
-};
+use crate::{keys::DEFAULT_KEY, plugin::call::Operation, readiness::why_not_ready};
 
 #[derive(Serialize)]
 pub struct Live {

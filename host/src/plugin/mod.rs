@@ -20,8 +20,3 @@ mod source;
 pub mod state;
 pub mod storage;
 pub mod usage;
-
-pub use crate::bindings::DEFAULT_KEY;
-
-/// The key of the counter that a plugin is tried on before it serves. It is listed and carried nowhere.
-pub const SCRATCH_KEY: &str = "tally-probe";

@@ -23,7 +23,8 @@ use super::{
 };
 use crate::{
     bindings::optional::exports::tally::counter::entries::Entry,
-    plugin::{SCRATCH_KEY, entries::ENTRIES_PER_PAGE_MAX, pool::Pool, storage::Storage},
+    keys::SCRATCH_KEY,
+    plugin::{entries::ENTRIES_PER_PAGE_MAX, pool::Pool, storage::Storage},
 };
 
 /// Counters that can be carried at a time; they are remembered until the carry is done.

@@ -7,8 +7,8 @@ use tokio::time::timeout;
 use super::request::SwapError;
 use crate::{
     bindings::exports::tally::counter::counter::Error as Refusal,
+    keys::SCRATCH_KEY,
     plugin::{
-        SCRATCH_KEY,
         call::{CallError, Operation},
         pool::Pool,
     },

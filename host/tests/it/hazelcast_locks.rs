@@ -48,7 +48,9 @@ fn a_plugin_that_misbehaves_with_a_lock_does_not_keep_it() {
 #[test]
 fn nothing_is_written_under_a_lock_that_has_ended_and_who_held_it_is_told() {
     let (cluster, sandbox) = (Hazelcast::shared(), Sandbox::new());
-    let args = ["--hz-lock-lease", "3600", "--hz-invocation-time-max", "1500"];
+    // Long enough for a write on a busy machine, and shorter than the plugin waits.
+    let lease = ["--hz-lock-lease", "7000", "--hz-invocation-time-max", "1500"];
+    let args = [&lease[..], &["--call-time-max", "60000"]].concat();
     let tally = start_hostile(&cluster, &sandbox, &args);
     assert_eq!(increment(&tally, "well").count(), 1);
     for (key, code, written) in

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use tally_host::config::PluginSettings;
-use tally_host::plugin::DEFAULT_KEY;
+use tally_host::keys::DEFAULT_KEY;
 use tally_host::plugin::call::{CallError, Operation};
 use tally_host::plugin::catalog::Catalog;
 use tally_host::plugin::limits::PluginLimits;

@@ -132,7 +132,7 @@ fn bad_usage_is_refused_with_a_sentence_before_any_traffic() {
         (&["--counter-host", "http://localhost"], "`http://localhost` is not a host"),
         (&["--counter-host", ""], "is not a host"),
         (&["--counter-type", "carrier-pigeon"], "possible values: web"),
-        (&["--key", ""], "a key has 1 to 256 bytes, but --key has 0"),
+        (&["--key", ""], "--key: a key has 1 to 256 bytes, but this one has 0"),
         (
             &["--plugin", "disk-flock", "--counter-host", "localhost"],
             "--counter-host cannot go with it",

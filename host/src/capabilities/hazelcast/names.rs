@@ -4,11 +4,8 @@ use std::fmt::Write as _;
 
 use super::HazelcastSettings;
 use crate::{
-    bindings::{
-        DEFAULT_KEY,
-        tally::hazelcast::types::{Error, Fault},
-    },
-    capabilities::shared_memory::KEY_BYTES_MAX,
+    bindings::tally::hazelcast::types::{Error, Fault},
+    keys::{self, DEFAULT_KEY},
 };
 
 /// The names that one set of settings leads to.
@@ -83,9 +80,5 @@ impl Names {
 }
 
 fn check(key: &str) -> Result<(), Error> {
-    if key.is_empty() || KEY_BYTES_MAX < key.len() {
-        let why = format!("a key has 1 to {KEY_BYTES_MAX} bytes");
-        return Err(Error::new(Fault::InvalidKey, why));
-    }
-    Ok(())
+    keys::check(key).map_err(|why| Error::new(Fault::InvalidKey, why))
 }

@@ -4,7 +4,7 @@ use std::{net::Ipv6Addr, time::Duration};
 
 use clap::{Args, value_parser};
 
-use crate::{bindings::DEFAULT_KEY, capabilities::shared_memory::KEY_BYTES_MAX};
+use crate::keys::{self, DEFAULT_KEY};
 
 /// Members that may be named.
 const MEMBERS_MAX: usize = 32;
@@ -151,8 +151,5 @@ fn parse_atomic_long_name(name: &str) -> Result<String, String> {
 }
 
 fn parse_key(key: &str) -> Result<String, String> {
-    if key.is_empty() || KEY_BYTES_MAX < key.len() {
-        return Err(format!("a key has 1 to {KEY_BYTES_MAX} bytes"));
-    }
-    Ok(key.to_owned())
+    keys::check(key).map(|()| key.to_owned())
 }

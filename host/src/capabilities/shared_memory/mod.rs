@@ -13,7 +13,7 @@ use std::{
 
 use wasmtime::component::{HasData, Linker};
 
-pub use region::{CAPACITY_RANGE, CellError, KEY_BYTES_MAX, Region};
+pub use region::{CAPACITY_RANGE, CellError, Region};
 
 /// A region that is opened, or made, when the first instance needs it.
 pub struct LazyRegion {

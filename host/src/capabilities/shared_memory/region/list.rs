@@ -2,9 +2,8 @@
 
 use std::sync::atomic::Ordering;
 
-use super::{
-    HEADER_WORDS, KEY_BYTES_MAX, KEY_LEN_WORD, KEY_WORD, Region, SLOT_WORDS, TAG_WORD, WORD_BYTES,
-};
+use super::{HEADER_WORDS, KEY_LEN_WORD, KEY_WORD, Region, SLOT_WORDS, TAG_WORD, WORD_BYTES};
+use crate::keys::KEY_BYTES_MAX;
 
 /// Slots that one call looks at, so that it holds its worker for about a millisecond.
 pub const SLOTS_PER_LIST_MAX: usize = 16_384;

@@ -25,11 +25,9 @@ use rustix::fs::{FallocateFlags, FlockOperation, OFlags};
 use siphasher::sip::SipHasher13;
 
 use super::mapped::{MappedWords, WORD_BYTES};
+use crate::keys;
 #[cfg(test)]
 pub(super) use list::{CELLS_PER_LIST_MAX, SLOTS_PER_LIST_MAX};
-
-/// The longest key, in bytes.
-pub const KEY_BYTES_MAX: usize = 256;
 
 /// "TALLYRGN" as a little-endian word; written last, so that a half-made region is recognised.
 const MAGIC: u64 = u64::from_le_bytes(*b"TALLYRGN");
@@ -49,6 +47,7 @@ const TAG_WORD: usize = 0;
 const VALUE_WORD: usize = 1;
 const KEY_LEN_WORD: usize = 2;
 const KEY_WORD: usize = 3;
+const _: () = assert!(KEY_WORD * WORD_BYTES + keys::KEY_BYTES_MAX <= SLOT_WORDS * WORD_BYTES);
 
 /// Fewest and most keys that a region may be made for.
 pub const CAPACITY_RANGE: std::ops::RangeInclusive<u32> = 1..=16_777_216;
@@ -65,7 +64,7 @@ pub enum CellError {
     Overflow,
     /// All places for keys are taken: this many.
     Full(u32),
-    /// The key is not 1 to [`KEY_BYTES_MAX`] bytes long.
+    /// The key is not 1 to [`keys::KEY_BYTES_MAX`] bytes long.
     InvalidKey,
     /// Another process holds the key table.
     TableLocked,
@@ -285,9 +284,7 @@ struct Key<'a>(&'a [u8]);
 
 impl<'a> Key<'a> {
     fn new(key: &'a str) -> Result<Self, CellError> {
-        if key.is_empty() || key.len() > KEY_BYTES_MAX {
-            return Err(CellError::InvalidKey);
-        }
+        keys::check(key).map_err(|_| CellError::InvalidKey)?;
         Ok(Self(key.as_bytes()))
     }
 

@@ -18,8 +18,8 @@ use tally_plugin::{
 /// The key that it locks.
 const LOCKED: &str = "locked";
 
-/// Of 4 s: longer than a lease of a test, and than any lock may be waited for.
-const PAUSE_NS: u64 = 4_000_000_000;
+/// Of 8 s: longer than a lease of a test, and than any lock may be waited for.
+const PAUSE_NS: u64 = 8_000_000_000;
 
 struct HostileHazelcast;
 

@@ -28,7 +28,7 @@ impl Counter for Hostile {
             "hoard" => return hoard(),
             "sleep" => monotonic_clock::subscribe_duration(delta.unsigned_abs()).block(),
             "nap" => {
-                for _ in 0..20 {
+                for _ in 0..50 {
                     monotonic_clock::subscribe_duration(10_000_000).block();
                 }
             }

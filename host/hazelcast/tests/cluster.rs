@@ -1,9 +1,9 @@
 //! Against the cluster that `compose/with-hazelcast` starts.
 
-use std::{env, sync::Arc, time::Duration};
+use std::{collections::HashSet, env, sync::Arc, time::Duration};
 
 use tally_hazelcast::{Client, Error, Number, Settings};
-use tokio::task::JoinSet;
+use tokio::{task::JoinSet, time::timeout};
 
 const CALLERS: usize = 16;
 const CALLS: i64 = 100;
@@ -78,6 +78,26 @@ async fn numbers_are_stored_where_the_key_is() {
 }
 
 #[tokio::test]
+async fn the_members_that_own_the_keys_are_found_through_one_of_them() {
+    let all: HashSet<String> = settings().members.into_iter().collect();
+    let one = all.iter().take(1).cloned().collect();
+    let client = Client::new(Settings { members: one, ..settings() });
+    let found = async {
+        loop {
+            let mut owners = HashSet::new();
+            // So many that each member owns some.
+            for key in 0..64 {
+                owners.extend(client.owner(&named("owners"), &key.to_string()).await.unwrap());
+            }
+            if owners == all {
+                break;
+            }
+        }
+    };
+    timeout(WAIT, found).await.unwrap();
+}
+
+#[tokio::test]
 async fn atomic_longs_count_exactly() {
     let client = client();
     contend(|| {
@@ -139,7 +159,7 @@ async fn a_lock_that_is_dropped_or_that_nobody_waits_for_any_more_is_released() 
             let map = named("dropped");
             let waiting = client.try_lock(&map, "k", WAIT, LEASE);
             // Long enough to be sent.
-            tokio::time::timeout(Duration::from_millis(100), waiting).await.err().unwrap();
+            timeout(Duration::from_millis(100), waiting).await.err().unwrap();
         }
         drop(held);
         let next = client.try_lock(&named("dropped"), "k", LEASE / 2, LEASE).await.unwrap();

@@ -1,7 +1,7 @@
 //! Takes the lock of the count's key in a map, then reads the count and writes it.
 //!
 //! A second caller that wants the lock waits for it, and then reads what the first one wrote. The lock is released by its
-//! owner, behind the answer, and never by force. One that can't be released, because the host died or the cluster is out
+//! owner, before the answer, and never by force. One that can't be released, because the host died or the cluster is out
 //! of reach, ends with its lease (`--hz-lock-lease`).
 //!
 //! A lease makes the lock a bet: its holder may be slower than it believes, and a cluster that has lost a member may give
@@ -20,10 +20,12 @@ struct Pessimistic;
 
 impl Counter for Pessimistic {
     fn increment(key: String, delta: i64) -> Result<i64, Error> {
-        let _lock = Lock::acquire(&key)?;
+        let lock = Lock::acquire(&key)?;
         let read = map::get(&key)?;
         let sum = value(read).checked_add(delta).ok_or(Error::Overflow)?;
-        if compare_and_set(&key, read, sum)? { Ok(sum) } else { Err(Error::Conflict) }
+        let is_stored = compare_and_set(&key, read, sum)?;
+        release(lock);
+        if is_stored { Ok(sum) } else { Err(Error::Conflict) }
     }
 
     /// A read waits for no lock, and needs none.
@@ -32,9 +34,16 @@ impl Counter for Pessimistic {
     }
 
     fn reset(key: String) -> Result<(), Error> {
-        let _lock = Lock::acquire(&key)?;
-        Ok(map::put(&key, 0)?)
+        let lock = Lock::acquire(&key)?;
+        map::put(&key, 0)?;
+        release(lock);
+        Ok(())
     }
+}
+
+/// Waits until the lock is released. Whether it was still held does not matter any more.
+fn release(lock: Lock) {
+    let _ = Lock::release(lock);
 }
 
 export!(Pessimistic);

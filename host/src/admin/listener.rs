@@ -15,7 +15,11 @@ use std::{
 
 use anyhow::{Context, bail, ensure};
 use axum::Router;
-use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper::{
+    body::{Body as _, Incoming},
+    server::conn::http1,
+    service::service_fn,
+};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     server::graceful::{GracefulShutdown, Watcher},
@@ -31,7 +35,10 @@ use tokio::{
 use tower::Service;
 
 use super::{guard::Guard, settings::AdminSettings};
-use crate::client::Token;
+use crate::{
+    client::Token,
+    http::lingering::{Lingering, Unread},
+};
 
 /// Open connections; more wait to be accepted.
 const CONNECTIONS_MAX: usize = 64;
@@ -220,11 +227,16 @@ async fn serve_one<S>(stream: S, router: Router, watcher: Watcher)
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
+    let unread = Unread::default();
+    let stream = Lingering::new(stream, unread.clone());
     let service = service_fn(move |request: hyper::Request<Incoming>| {
-        let mut router = router.clone();
-        // A router is always ready.
+        let (mut router, unread) = (router.clone(), unread.clone());
         async move {
-            Ok::<_, Infallible>(router.call(request).await.unwrap_or_else(|never| match never {}))
+            let has_body = !request.body().is_end_stream();
+            // A router is always ready.
+            let Ok(response) = router.call(request).await;
+            unread.answered(has_body, response.status());
+            Ok::<_, Infallible>(response)
         }
     });
     let connection = http1::Builder::new()

@@ -7,7 +7,11 @@ use axum::{
     http::{HeaderValue, Request, Response, header},
     response::IntoResponse,
 };
-use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper::{
+    body::{Body as _, Incoming},
+    server::conn::http1,
+    service::service_fn,
+};
 use hyper_util::rt::TokioIo;
 use tokio::{
     net,
@@ -23,7 +27,7 @@ use super::{
     progress::{Phase, Progress},
 };
 use crate::{
-    http::{self, admission},
+    http::{self, admission, lingering::Unread},
     telemetry::spans::RequestSpan,
 };
 
@@ -65,12 +69,15 @@ pub async fn serve(stream: TcpStream, shared: &Shared) {
 async fn try_serve(stream: TcpStream, shared: &Shared) -> io::Result<()> {
     let stream = net::TcpStream::from_std(stream)?;
     let progress = Rc::new(Progress::new());
-    let io = TokioIo::new(ClientIo::new(stream, progress.clone()));
-    let service = service_fn(|request| {
-        let progress = progress.clone();
+    let unread = Unread::default();
+    let io = TokioIo::new(ClientIo::new(stream, progress.clone(), unread.clone()));
+    let service = service_fn(|request: Request<Incoming>| {
+        let (progress, unread) = (progress.clone(), unread.clone());
         async move {
             progress.enter(Phase::Busy);
+            let has_body = !request.body().is_end_stream();
             let response = answer(request, shared).await;
+            unread.answered(has_body, response.status());
             progress.enter(Phase::Idle);
             Ok::<_, Infallible>(response)
         }

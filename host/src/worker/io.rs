@@ -15,20 +15,23 @@ use tokio::{
 };
 
 use super::progress::Progress;
-use crate::http::problem::Problem;
+use crate::http::{
+    lingering::{Lingering, Unread},
+    problem::Problem,
+};
 
 /// A client's connection.
 pub struct ClientIo {
-    stream: TcpStream,
+    stream: Lingering<TcpStream>,
     progress: Rc<Progress>,
     /// What is to be written before anything else.
     pending: Vec<u8>,
 }
 
 impl ClientIo {
-    /// Tells `progress` when bytes arrive.
-    pub fn new(stream: TcpStream, progress: Rc<Progress>) -> Self {
-        Self { stream, progress, pending: Vec::new() }
+    /// Tells `progress` and `unread` when bytes arrive.
+    pub fn new(stream: TcpStream, progress: Rc<Progress>, unread: Unread) -> Self {
+        Self { stream: Lingering::new(stream, unread), progress, pending: Vec::new() }
     }
 
     fn poll_pending(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

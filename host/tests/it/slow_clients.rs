@@ -4,7 +4,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::support::{Connection, Sandbox, ask, load};
+use crate::support::{Answer, Connection, Sandbox, ask, load};
 
 const SLOW_CLIENTS: usize = 1_000;
 const CLOSED_WITHIN: Duration = Duration::from_secs(10);
@@ -75,4 +75,29 @@ fn connections_beyond_the_limit_wait_until_others_are_closed() {
     third.write(b"POST /inc HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
     drop((first, second));
     assert_eq!(third.answer().unwrap().count(), 1);
+}
+
+#[test]
+fn who_is_refused_while_still_sending_gets_the_answer_all_the_same() {
+    const MIB: usize = 1024 * 1024;
+    let sandbox = Sandbox::new();
+    let tally = sandbox.start(&["--plugin-file-max", "1"]);
+    let request = |line: &str, length| {
+        format!("{line} HTTP/1.1\r\nhost: localhost\r\ncontent-length: {length}\r\n\r\n")
+    };
+    let endless = format!("GET /{}", "x".repeat(64 * 1024));
+    for (address, sent, code) in [
+        (tally.address(), request("POST /inc", MIB), "413 body-too-large"),
+        (tally.address(), endless, "431 head-too-large"),
+        (tally.admin(), request("PUT /admin/plugins/mine", MIB + 1), "413 body-too-large"),
+        (tally.admin(), request("PUT /admin/plugin", MIB), "413 body-too-large"),
+    ] {
+        let mut connection = Connection::open(address);
+        connection.write(sent.as_bytes()).unwrap();
+        connection.wait_for_bytes();
+        connection.write(&vec![b'x'; MIB]).unwrap();
+        let received = String::from_utf8(connection.read_to_end().unwrap()).unwrap();
+        let answer = Answer::parse(&received);
+        assert_eq!(format!("{} {}", answer.status, answer.problem()), code);
+    }
 }

@@ -20,7 +20,7 @@ pub struct Answer {
 
 impl Answer {
     /// The whole of a message.
-    fn parse(text: &str) -> Self {
+    pub fn parse(text: &str) -> Self {
         let (head, body) =
             text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("not an answer: {text:?}"));
         let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
@@ -85,6 +85,11 @@ impl Connection {
 
     pub fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.stream.write_all(bytes)
+    }
+
+    /// Waits until something has come, and leaves it there.
+    pub fn wait_for_bytes(&self) {
+        assert_eq!(self.stream.peek(&mut [0]).unwrap(), 1, "the host closed the connection");
     }
 
     /// Whatever comes until the host closes the connection.

@@ -179,17 +179,17 @@ fn a_carry_that_arrives_incomplete_or_altered_is_undone() {
 #[test]
 fn a_carry_that_takes_too_long_is_undone() {
     let (sandbox, database) = (Sandbox::new(), Database::new());
-    with_trigger(&database, "IF NEW.counter <> 0 THEN PERFORM pg_sleep(0.01); END IF;");
-    let tally = database.start(&sandbox, &["--swap-pause-max", "500"]);
+    with_trigger(&database, "IF NEW.counter <> 0 THEN PERFORM pg_sleep(0.03); END IF;");
+    let tally = database.start(&sandbox, &["--swap-pause-max", "2000"]);
     let mut connection = Connection::open(tally.address());
-    // Written in three parts, the first of which takes as long as all may.
+    // Written in three parts, the first of which takes longer than all may.
     for key in 0..250 {
         let request = format!("POST /counters/key-{key}/inc HTTP/1.1\r\nhost: x\r\n\r\n");
         connection.write(request.as_bytes()).unwrap();
         assert_eq!(connection.answer().unwrap().count(), 1);
     }
     let refused = swap_and_carry(&tally, "postgresql-inplace-update");
-    check_refused(&refused, "plugin-refused", "--swap-pause-max (500 ms)");
+    check_refused(&refused, "plugin-refused", "--swap-pause-max (2000 ms)");
     assert_eq!(ask(tally.address(), "POST /counters/key-0/inc").count(), 2);
     assert_eq!(database.psql("SELECT count(*) > 0 FROM user_counter"), "t", "a part was written");
     assert_eq!(total_in(&database), "0");

@@ -19,7 +19,7 @@ fn increment(tally: &Tally, key: &str) -> crate::support::Answer {
 fn a_plugin_that_misbehaves_with_a_lock_does_not_keep_it() {
     let (cluster, sandbox) = (Hazelcast::shared(), Sandbox::new());
     // The lease is too long to be what ends a lock.
-    let args = ["--call-time-max", "500", "--hz-lock-lease", "600000"];
+    let args = ["--call-time-max", "3000", "--hz-lock-lease", "600000"];
     let tally = start_hostile(&cluster, &sandbox, &args);
     for (key, status, code) in [
         ("leave-held", 500, "plugin-trapped"),
@@ -49,7 +49,7 @@ fn a_plugin_that_misbehaves_with_a_lock_does_not_keep_it() {
 fn nothing_is_written_under_a_lock_that_has_ended_and_who_held_it_is_told() {
     let (cluster, sandbox) = (Hazelcast::shared(), Sandbox::new());
     // Long enough for a write on a busy machine, and shorter than the plugin waits.
-    let lease = ["--hz-lock-lease", "7000", "--hz-invocation-time-max", "1500"];
+    let lease = ["--hz-lock-lease", "7000", "--hz-invocation-time-max", "3000"];
     let args = [&lease[..], &["--call-time-max", "60000"]].concat();
     let tally = start_hostile(&cluster, &sandbox, &args);
     assert_eq!(increment(&tally, "well").count(), 1);

@@ -86,7 +86,7 @@ fn waiting_is_not_computing() {
 #[test]
 fn a_call_that_waits_too_long_is_answered_as_unknown_and_others_go_on() {
     let sandbox = Sandbox::new();
-    let tally = start(&sandbox, &["--workers", "1", "--call-time-max", "100"]);
+    let tally = start(&sandbox, &["--workers", "1", "--call-time-max", "1000"]);
     let hours = 3_600_000_000_000_i64;
     let answer = ask(tally.address(), &format!("POST /counters/sleep/inc?by={hours}"));
     assert_eq!((answer.status, answer.problem().as_str()), (504, "call-timed-out"));
@@ -99,7 +99,7 @@ fn calls_beyond_the_instances_and_the_queue_are_refused_with_a_time_to_retry() {
     let sandbox = Sandbox::new();
     let limits = ["--instances-per-worker-max", "1", "--queued-calls-per-worker-max", "0"];
     let tally =
-        start(&sandbox, &[&["--workers", "1", "--call-time-max", "100"], &limits[..]].concat());
+        start(&sandbox, &[&["--workers", "1", "--call-time-max", "1000"], &limits[..]].concat());
     let hours = 3_600_000_000_000_i64;
     // The call goes on after its caller was answered, and keeps the only instance.
     assert_eq!(ask(tally.address(), &format!("POST /counters/sleep/inc?by={hours}")).status, 504);

@@ -241,7 +241,7 @@ fn a_row_that_others_have_locked_is_waited_for_only_so_long() {
     for plugin in EXACT {
         let sandbox = Sandbox::new();
         let tally =
-            database.start(&sandbox, &["--plugin", plugin, "--db-statement-time-max", "200"]);
+            database.start(&sandbox, &["--plugin", plugin, "--db-statement-time-max", "1000"]);
         let address = tally.address();
         let before = ask(address, "POST /inc").count();
         let blocker = database.hold_row();
@@ -265,7 +265,7 @@ fn a_plugin_that_misbehaves_in_a_transaction_keeps_no_lock_and_no_connection() {
         &database,
         &sandbox,
         // The server's own time-outs are too long to be what ends a transaction.
-        &["--workers", "1", "--call-time-max", "200", "--db-statement-time-max", "120000"],
+        &["--workers", "1", "--call-time-max", "3000", "--db-statement-time-max", "120000"],
     );
     let address = tally.address();
     let increment = |key: &str| ask(address, &format!("POST /counters/{key}/inc"));

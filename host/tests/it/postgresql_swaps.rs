@@ -23,7 +23,7 @@ fn swaps_between_methods_lose_nothing_and_need_no_more_connections() {
 fn methods_of_which_calls_overlap_share_their_connections() {
     let (sandbox, database) = (Sandbox::new(), Database::new());
     let args = ["--plugin", EXACT[0], "--workers", "1", "--db-connections-max", "2"];
-    let times = ["--db-checkout-wait-max", "200", "--db-statement-time-max", "60000"];
+    let times = ["--db-checkout-wait-max", "1000", "--db-statement-time-max", "60000"];
     let tally = database.start(&sandbox, &[&args[..], &times].concat());
     assert_eq!(ask(tally.address(), "POST /inc").count(), 1);
     let held = database.hold_row();

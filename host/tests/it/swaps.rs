@@ -127,12 +127,12 @@ fn a_swap_that_holds_calls_back_waits_for_those_in_the_queue_and_those_whose_cal
     let hostile = guest("guest-hostile");
     let grants = "guest_hostile=shared-memory+file-lock+clocks+log";
     let args = ["--plugin", hostile.to_str().unwrap(), "--grant", grants, "--workers", "1"];
-    let slept = 400_000_000;
+    let slept = 2_000_000_000;
     for (more, calls, status) in [
         // One is called after the other.
         (["--instances-per-worker-max", "1"], 2, 200),
         // The answer has been given long before the call ends.
-        (["--call-time-max", "100"], 1, 504),
+        (["--call-time-max", "500"], 1, 504),
     ] {
         let sandbox = Sandbox::new();
         let tally = sandbox.start(&[&args[..], &more].concat());

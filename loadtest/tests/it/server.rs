@@ -122,7 +122,7 @@ impl Server {
         let host = self.address.ip().to_string();
         WebTarget::resolve(&host, self.address.port(), None)
             .expect("an address needs no resolver")
-            .with_call_timeout(Duration::from_millis(200))
+            .with_call_timeout(Duration::from_secs(1))
     }
 }
 

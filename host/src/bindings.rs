@@ -17,6 +17,7 @@ wasmtime::component::bindgen!({
         "tally:hazelcast/map.put": async | trappable,
         "tally:hazelcast/map.put-if-absent": async | trappable,
         "tally:hazelcast/map.replace-if-same": async | trappable,
+        "tally:hazelcast/map.list": async | trappable,
         "tally:hazelcast/map.[static]lock.acquire": async | trappable,
         "tally:hazelcast/map.[static]lock.release": async | trappable,
         "tally:hazelcast/atomic-long.add-and-get": async | trappable,

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::{
     Client, Error,
+    cluster::Target,
     invocation::{Deadline, Outcome, Repeat},
     protocol::{
         frame::Message,
@@ -73,7 +74,8 @@ impl Client {
 
     async fn find_cp_members(&self, deadline: Deadline) -> Result<(), Error> {
         let repeat = Repeat::Harmless;
-        let outcome = self.invoke(None, repeat, deadline, |_| requests::cp_members()).await?;
+        let outcome =
+            self.invoke(Target::Any, repeat, deadline, |_| requests::cp_members()).await?;
         if repeat.understood(responses::cp_members(&outcome.done()?))? == 0 {
             let why = "the members of the CP Subsystem have not found each other yet";
             return Err(Error::Unavailable(why.into()));
@@ -102,7 +104,7 @@ impl Client {
         for _ in 0..GROUPS_MAX {
             let group = self.group(name, deadline).await?;
             let request = |_| call.request(&group, name);
-            match self.invoke(None, repeat, deadline, request).await? {
+            match self.invoke(Target::Any, repeat, deadline, request).await? {
                 Outcome::GroupGone(why) => {
                     self.cluster().set_group(None);
                     gone = why;
@@ -126,7 +128,7 @@ impl Client {
         }
         self.find_cp_members(deadline).await?;
         let request = |_| requests::create_cp_group(name);
-        let outcome = self.invoke(None, Repeat::Harmless, deadline, request).await?;
+        let outcome = self.invoke(Target::Any, Repeat::Harmless, deadline, request).await?;
         let group = Repeat::Harmless.understood(responses::raft_group(&outcome.done()?))?;
         self.cluster().set_group(Some(group.clone()));
         Ok(group)

@@ -15,10 +15,10 @@ use tokio::{
 
 use crate::{
     Error, Settings,
-    cluster::Cluster,
+    cluster::{Cluster, Target},
     invocation::{self, Deadline, Outcome, Repeat},
     membership::Membership,
-    protocol::{frame::Request, requests::Entry},
+    protocol::frame::Request,
 };
 
 /// A client of one cluster. Cloning it shares it.
@@ -64,7 +64,7 @@ impl Client {
     /// Makes a call, see [`invocation::invoke`]. Whether there may be one more is for the caller to ask.
     pub(crate) async fn invoke(
         &self,
-        entry: Option<&Entry>,
+        target: Target<'_>,
         repeat: Repeat,
         deadline: Deadline,
         request: impl Fn(i32) -> Request,
@@ -73,7 +73,7 @@ impl Client {
         self.0
             .membership
             .get_or_init(|| tokio::spawn(Membership::new(cluster.clone()).run()).abort_handle());
-        invocation::invoke(cluster, entry, repeat, deadline, request).await
+        invocation::invoke(cluster, target, repeat, deadline, request).await
     }
 
     /// Room for one more call, for as long as the permit is kept.

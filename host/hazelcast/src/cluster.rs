@@ -15,7 +15,7 @@ use crate::{
     Error, Settings,
     connection::Connection,
     protocol::{
-        requests::{Entry, RaftGroup},
+        requests::{Entry, NO_PARTITION, RaftGroup},
         responses::Greeting,
     },
 };
@@ -59,7 +59,35 @@ struct Known {
     group: Option<RaftGroup>,
 }
 
-/// The connection for a call, and the partition that the call is about (-1 if none).
+/// Whom a call is for.
+#[derive(Clone, Copy, Debug)]
+pub enum Target<'a> {
+    /// Any member.
+    Any,
+    /// The owner of a partition.
+    Partition(i32),
+    /// The owner of an entry.
+    Entry(&'a Entry),
+}
+
+impl Target<'_> {
+    /// The partition, among `count`; none where any member will do.
+    fn partition(self, count: i32) -> Option<i32> {
+        match self {
+            Self::Any => None,
+            Self::Partition(partition) => Some(partition),
+            Self::Entry(entry) => Some(entry.partition(count)),
+        }
+    }
+}
+
+impl Known {
+    fn partitions(&self) -> i32 {
+        i32::try_from(self.owners.len()).expect("members say how many there are as an i32")
+    }
+}
+
+/// The connection for a call, and the partition that the call is about.
 pub struct Route {
     pub connection: Arc<Connection>,
     pub partition: i32,
@@ -75,15 +103,15 @@ impl Cluster {
         }
     }
 
-    /// The way to the owner of `entry`, or to any member, who will pass the call on.
+    /// The way to `target`, or to any member, who will pass the call on.
     ///
     /// # Errors
     ///
     /// [`Error::Unavailable`] when no member is connected, at once or, if the first attempts are being made, at `deadline`.
-    pub async fn route(&self, entry: Option<&Entry>, deadline: Instant) -> Result<Route, Error> {
+    pub async fn route(&self, target: Target<'_>, deadline: Instant) -> Result<Route, Error> {
         let mut reach = self.reach.subscribe();
         loop {
-            if let Some(route) = self.state().route(entry) {
+            if let Some(route) = self.state().route(target) {
                 return Ok(route);
             }
             let place = self.settings.place();
@@ -100,7 +128,14 @@ impl Cluster {
 
     /// The connection to the owner of `entry`, if it is known and connected.
     pub fn owner(&self, entry: &Entry) -> Option<Arc<Connection>> {
-        self.state().owner(entry)?.1
+        let state = self.state();
+        let known = state.known.as_ref()?;
+        state.owner(known, entry.partition(known.partitions()))
+    }
+
+    /// How many partitions there are; none before the first connection.
+    pub fn partitions(&self) -> Option<i32> {
+        self.state().known.as_ref().map(Known::partitions)
     }
 
     /// Takes a connection into use.
@@ -200,22 +235,18 @@ impl State {
         self.connections.values().find(|connection| connection.is_open()).cloned()
     }
 
-    fn route(&self, entry: Option<&Entry>) -> Option<Route> {
-        let any = || self.any();
-        let Some(entry) = entry else {
-            return any().map(|connection| Route { connection, partition: -1 });
-        };
-        let (partition, owner) = self.owner(entry)?;
-        owner.or_else(any).map(|connection| Route { connection, partition })
+    fn route(&self, target: Target<'_>) -> Option<Route> {
+        let known = self.known.as_ref()?;
+        let partition = target.partition(known.partitions());
+        let owner = partition.and_then(|partition| self.owner(known, partition));
+        let connection = owner.or_else(|| self.any())?;
+        Some(Route { connection, partition: partition.unwrap_or(NO_PARTITION) })
     }
 
-    /// The partition of `entry` and the connection to its owner, if there is one.
-    fn owner(&self, entry: &Entry) -> Option<(i32, Option<Arc<Connection>>)> {
-        let owners = &self.known.as_ref()?.owners;
-        let partition = entry.partition(i32::try_from(owners.len()).ok()?);
-        let owner = owners[usize::try_from(partition).ok()?];
-        let connection = owner.and_then(|owner| self.connections.get(&owner));
-        Some((partition, connection.filter(|connection| connection.is_open()).cloned()))
+    /// The connection to the owner of `partition`, if there is one.
+    fn owner(&self, known: &Known, partition: i32) -> Option<Arc<Connection>> {
+        let owner = known.owners.get(usize::try_from(partition).ok()?)?.as_ref()?;
+        self.connections.get(owner).filter(|connection| connection.is_open()).cloned()
     }
 
     fn join(&mut self, connection: Arc<Connection>) -> Result<(), String> {

@@ -6,12 +6,11 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::{
     Error,
-    cluster::Cluster,
+    cluster::{Cluster, Target},
     connection::Broken,
     protocol::{
         failure::{Failure, Meaning},
         frame::{Malformed, Message, Request},
-        requests::Entry,
     },
 };
 
@@ -99,21 +98,20 @@ enum Failed {
     ForGood(Error),
 }
 
-/// Makes a call until `deadline`, to the owner of `entry` or, without one, to any member. `request` is made for the
-/// partition that it is given.
+/// Makes a call until `deadline`. `request` is made for the partition that it is given.
 ///
 /// # Errors
 ///
 /// Any but [`Error::LockLost`]; [`Error::OutcomeUnknown`] only where it must not be repeated.
 pub async fn invoke(
     cluster: &Cluster,
-    entry: Option<&Entry>,
+    target: Target<'_>,
     repeat: Repeat,
     deadline: Deadline,
     request: impl Fn(i32) -> Request,
 ) -> Result<Outcome, Error> {
     loop {
-        let why = match attempt(cluster, entry, deadline, &request).await {
+        let why = match attempt(cluster, target, deadline, &request).await {
             Ok(outcome) => return Ok(outcome),
             Err(Failed::ForGood(error)) => return Err(error),
             Err(Failed::Unknown(why)) if repeat == Repeat::Never => {
@@ -130,11 +128,11 @@ pub async fn invoke(
 
 async fn attempt(
     cluster: &Cluster,
-    entry: Option<&Entry>,
+    target: Target<'_>,
     deadline: Deadline,
     request: &impl Fn(i32) -> Request,
 ) -> Result<Outcome, Failed> {
-    let route = cluster.route(entry, deadline.at).await.map_err(Failed::ForGood)?;
+    let route = cluster.route(target, deadline.at).await.map_err(Failed::ForGood)?;
     let request = request(route.partition);
     let answered = timeout_at(deadline.at, route.connection.call(&request)).await;
     let answer = match answered {

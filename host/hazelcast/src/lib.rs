@@ -29,6 +29,7 @@ mod cluster;
 mod connection;
 mod error;
 mod invocation;
+mod listing;
 mod lock;
 mod map;
 mod membership;
@@ -37,6 +38,7 @@ mod settings;
 
 pub use client::Client;
 pub use error::Error;
+pub use listing::Partition;
 pub use lock::Lock;
 pub use protocol::data::Number;
 pub use settings::Settings;

@@ -19,7 +19,7 @@ fn settings() -> Settings {
         cluster_name: env::var("HZ_CLUSTER_NAME").unwrap_or_else(|_| "dev".into()),
         // The machine is busy with other tests, and no time is measured here.
         invocation_time_max: Duration::from_secs(10),
-        calls_max: 1000,
+        calls_max: 10_000,
     }
 }
 
@@ -170,8 +170,8 @@ async fn a_lock_that_is_dropped_or_that_nobody_waits_for_any_more_is_released() 
 #[tokio::test]
 async fn a_lock_ends_with_its_lease_and_whoever_held_it_learns_so() {
     let client =
-        Client::new(Settings { invocation_time_max: Duration::from_millis(1500), ..settings() });
-    let lease = Duration::from_secs(5);
+        Client::new(Settings { invocation_time_max: Duration::from_secs(3), ..settings() });
+    let lease = Duration::from_secs(8);
     let mut lost =
         client.try_lock(&named("leases"), "k", WAIT, lease).await.unwrap().expect("it is free");
     assert_eq!(lost.put(1).await, Ok(()));
@@ -249,4 +249,27 @@ async fn writes_under_a_lock_that_compare_are_made_where_nothing_has_changed() {
         lock.release().await
     });
     assert_eq!((replaced, released), (Ok(false), Ok(())));
+}
+
+#[tokio::test]
+async fn all_partitions_together_hold_each_key_once_while_others_are_added() {
+    const KEYS: i64 = 2_000;
+    let (client, map) = (client(), named("listed"));
+    let put = |name: &'static str, index: i64| {
+        let (client, map) = (client.clone(), map.clone());
+        async move { client.put(&map, &format!("{name}-{index}"), index).await }
+    };
+    let all = |name| (0..KEYS).map(|index| put(name, index)).collect::<JoinSet<_>>().join_all();
+    assert!(all("before").await.into_iter().all(|outcome| outcome.is_ok()));
+    let mut added = (0..KEYS).map(|index| put("meanwhile", index)).collect::<JoinSet<_>>();
+    let mut listed = HashSet::new();
+    for (key, number) in client.partitions(&map, 0..i32::MAX).await.unwrap().into_iter().flatten() {
+        assert!(key.ends_with(&format!("-{}", number.value())), "{key} is {number:?}");
+        assert!(listed.insert(key.clone()), "{key} is in two partitions");
+    }
+    while let Some(outcome) = added.join_next().await {
+        assert_eq!(outcome.unwrap(), Ok(()));
+    }
+    let before = listed.iter().filter(|key| key.starts_with("before"));
+    assert_eq!(before.count(), KEYS as usize);
 }

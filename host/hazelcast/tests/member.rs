@@ -22,6 +22,7 @@ const PUT_IF_ABSENT: i32 = 0x01_0E00;
 const GET: i32 = 0x01_0200;
 const SET: i32 = 0x01_0F00;
 const REPLACE_IF_SAME: i32 = 0x01_0500;
+const FETCH: i32 = 0x01_3800;
 const ADD_AND_GET: i32 = 0x09_0300;
 const GET_ATOMIC: i32 = 0x09_0500;
 const CREATE_CP_GROUP: i32 = 0x1E_0100;
@@ -36,6 +37,10 @@ const LOCKED: &str = "1400000000e00111010000000000000000000001";
 const UNLOCKED: &str = "1300000000e001130100000000000000000000";
 const GROUP: &str = "1300000000c001011e00000000000000000000060000000010160000000000000000000000000022080000000000000d000000000064656661756c74060000000028";
 const ONE: &str = "1b00000000e0010309000000000000000000000100000000000000";
+/// "a" is 1 and "b" 2, and there are more.
+const FETCHED: &str = "1300000000c0013801000000000000000000000e0000000000050000001000000006000000001013000000000000000000fffffff5000000016116000000000000000000fffffff8000000000000000113000000000000000000fffffff5000000016216000000000000000000fffffff80000000000000002060000000028";
+/// "b" is 3 and "c" 4, and there are no more.
+const FETCHED_LAST: &str = "1300000000c0013801000000000000000000000e0000000000ffffffff1000000006000000001013000000000000000000fffffff5000000016216000000000000000000fffffff8000000000000000313000000000000000000fffffff5000000016316000000000000000000fffffff80000000000000004060000000028";
 const CP_MEMBER: &str = "1300000000c00119200000000000000000000028000000002000000000000000000000000000000000010000000000000000000000000000000001";
 
 /// What the member does when it is asked for something.
@@ -268,6 +273,36 @@ async fn what_changes_nothing_is_made_again_as_long_as_there_is_time() {
     });
     assert_eq!(member.client(LONG).get("m", "k").await, Ok(None));
     assert_eq!(member.asked(GET), 3);
+}
+
+#[tokio::test]
+async fn a_partition_is_fetched_to_its_end_and_no_key_of_it_is_listed_twice() {
+    let member = Member::start(|kind, before| match (kind, before) {
+        (FETCH, 0) => answer(FETCHED),
+        (FETCH, _) => answer(FETCHED_LAST),
+        _ => formality(),
+    });
+    let client = member.client(LONG);
+    let found = client.partitions("m", 270..280).await.unwrap();
+    let expected = [("a", 1), ("b", 3), ("c", 4)];
+    let expected = expected.map(|(key, value)| (key.to_owned(), Number::Long(value)));
+    // There are 271.
+    assert_eq!(found, [expected.into()]);
+    assert_eq!(client.partitions("m", 271..272).await, Ok(Vec::new()));
+    assert_eq!(member.asked(FETCH), 2);
+}
+
+#[tokio::test]
+async fn a_partition_without_an_end_is_left() {
+    let member = Member::start(|kind, _| match kind {
+        FETCH => answer(FETCHED),
+        _ => formality(),
+    });
+    let outcome = member.client(LONG).partitions("m", 0..1).await;
+    assert!(
+        matches!(&outcome, Err(Error::Refused(why)) if why.contains("too many")),
+        "{outcome:?}"
+    );
 }
 
 #[tokio::test]

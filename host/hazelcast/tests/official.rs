@@ -4,6 +4,7 @@
 use std::{
     env,
     io::{BufRead, BufReader, Write},
+    ops::Range,
     path::Path,
     process::{self, Child, ChildStdin, Command, Stdio},
     thread,
@@ -11,7 +12,7 @@ use std::{
 };
 
 use serde_json::{Value, json};
-use tally_hazelcast::{Client, Error, Number, Settings};
+use tally_hazelcast::{Client, Error, Number, Partition, Settings};
 use tokio::{sync::mpsc, task::JoinSet, time::timeout};
 
 /// Who increments at once, of each client.
@@ -108,6 +109,36 @@ async fn what_one_has_stored_the_other_does_not_put_again() {
         assert_eq!(ours.put_if_absent(map, key, 4).await, Ok(Some(stored)));
         assert_eq!(ours.get(map, key).await, Ok(Some(stored)));
     }
+}
+
+/// More partitions than there are.
+const ALL: Range<i32> = 0..i32::MAX;
+
+#[tokio::test]
+async fn what_one_has_stored_under_a_text_the_other_lists() {
+    let (ours, mut official) = (client(), Official::start());
+    let map = &of_this_run("listed");
+    let mut put = async |key: Value, value: Value, kind| {
+        let put = json!({"do": "put", "map": map, "key": key, "value": value, "kind": kind});
+        official.ask(put).await.unwrap();
+    };
+    put(json!("long"), json!(5), "long").await;
+    put(json!("integer"), json!(5), "integer").await;
+    put(json!(7), json!(5), "long").await;
+    assert_eq!(ours.put(map, "ours", 6).await, Ok(()));
+    let listed = ours.partitions(map, ALL).await.unwrap();
+    assert_eq!(listed.len(), 271);
+    let expected =
+        [("integer", Number::Integer(5)), ("long", Number::Long(5)), ("ours", Number::Long(6))];
+    let expected = Partition::from(expected.map(|(key, number)| (key.to_owned(), number)));
+    assert_eq!(listed.into_iter().flatten().collect::<Partition>(), expected);
+
+    put(json!("text"), json!("five"), "long").await;
+    let refused = ours.partitions(map, ALL).await;
+    assert!(
+        matches!(&refused, Err(Error::Refused(why)) if why.contains("\"text\"")),
+        "{refused:?}"
+    );
 }
 
 #[tokio::test]

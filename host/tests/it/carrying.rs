@@ -5,8 +5,8 @@ use std::{
 };
 
 use crate::support::{
-    Connection, Database, Sandbox, ask, ask_admin, carry, check_refused, guest, load_while,
-    overview, overwrite, swap, swap_and_carry,
+    Connection, Database, Hazelcast, Sandbox, ask, ask_admin, carry, check_refused, guest,
+    load_while, overview, overwrite, swap, swap_and_carry,
 };
 
 #[test]
@@ -30,6 +30,31 @@ fn counts_go_round_three_storages_under_load_and_none_is_lost() {
     println!("longest pause of {CARRIES} carries: {longest_pause_us} µs");
     assert!(report.verdict.right() && report.failed.total() == 0, "{report}");
     assert_eq!(report.verdict.unknown, 0, "{report}");
+}
+
+#[test]
+fn counts_move_to_a_cluster_and_back_under_load() {
+    let (sandbox, cluster) = (Sandbox::new(), Hazelcast::shared());
+    let tally = cluster.start(&sandbox, &["--swap-pause-max", "20000"]);
+    assert_eq!(ask(tally.address(), "POST /counters/other/inc?by=7").count(), 7);
+    let report = load_while(&tally, 8, || {
+        for plugin in ["hazelcast-pessimistic", "disk-flock", "hazelcast-optimistic"] {
+            let carried = carry(&tally, plugin);
+            assert_eq!(carried["carried"]["keys"], 2, "{carried}");
+            let before = ask(tally.address(), "GET /count").count();
+            while ask(tally.address(), "GET /count").count() < before + 20 {}
+        }
+    });
+    assert!(report.verdict.right() && report.failed.total() == 0, "{report}");
+    assert_eq!(report.verdict.unknown, 0, "{report}");
+    assert_eq!(ask(tally.address(), "GET /counters/other").count(), 7);
+    // What was carried on from there is there no more.
+    carry(&tally, "shared-memory-atomic");
+    assert_eq!(swap(&tally, "hazelcast-pessimistic").status, 200);
+    assert_eq!(ask(tally.address(), "GET /count").count(), 0);
+    // An atomic long can be counted on, but nobody can say which there are.
+    let refused = swap_and_carry(&tally, "hazelcast-atomic");
+    check_refused(&refused, "bad-request", "can't list its counters");
 }
 
 #[test]
@@ -78,9 +103,9 @@ fn many_counters_are_carried_page_by_page() {
 
 #[test]
 fn a_listing_has_each_counter_once_whatever_the_page() {
-    for plugin in ["shared-memory-atomic", "disk-flock"] {
-        let sandbox = Sandbox::new();
-        let tally = sandbox.start(&["--plugin", plugin]);
+    for plugin in ["shared-memory-atomic", "disk-flock", "hazelcast-optimistic"] {
+        let (sandbox, cluster) = (Sandbox::new(), Hazelcast::shared());
+        let tally = cluster.start(&sandbox, &["--plugin", plugin]);
         for key in 0..25 {
             ask(tally.address(), &format!("POST /counters/key-{key}/inc?by=7"));
         }
@@ -93,6 +118,7 @@ fn a_listing_has_each_counter_once_whatever_the_page() {
                 assert!(counters.len() <= limit, "{page}");
                 let sevens = counters.iter().filter(|counter| counter["count"] == 7);
                 seen.extend(sevens.map(|counter| counter["key"].as_str().unwrap().to_owned()));
+                assert!(seen.len() <= 25, "{plugin}: listed again and again: {seen:?}");
                 let Some(next) = page["next"].as_str() else { break };
                 cursor = format!("&cursor={}", next.replace('%', "%25"));
             }

@@ -4,7 +4,11 @@
 
 #![cfg_attr(target_arch = "wasm32", no_std)]
 
-use tally_plugin::{Counter, Error, String, export, map, map_counter};
+use tally_plugin::{
+    Counter, Entries, Error, String, Vec,
+    entries::{self, Entry, Page},
+    export, export_entries, map, map_counter,
+};
 
 struct NoLock;
 
@@ -24,4 +28,15 @@ impl Counter for NoLock {
     }
 }
 
+impl Entries for NoLock {
+    fn list(cursor: Option<String>, entries_max: u32) -> Result<Page, entries::Error> {
+        map_counter::list(cursor, entries_max)
+    }
+
+    fn put(entries: Vec<Entry>) -> Result<(), entries::Error> {
+        map_counter::put(entries)
+    }
+}
+
 export!(NoLock);
+export_entries!(NoLock);

@@ -11,7 +11,9 @@
 use core::time::Duration;
 
 use tally_plugin::{
-    Counter, Error, RetryBudget, String, WAIT_MAX, export, map,
+    Counter, Entries, Error, RetryBudget, String, Vec, WAIT_MAX,
+    entries::{self, Entry, Page},
+    export, export_entries, map,
     map_counter::{self, compare_and_set, value},
     retry,
 };
@@ -41,6 +43,16 @@ impl Counter for Optimistic {
     }
 }
 
+impl Entries for Optimistic {
+    fn list(cursor: Option<String>, entries_max: u32) -> Result<Page, entries::Error> {
+        map_counter::list(cursor, entries_max)
+    }
+
+    fn put(entries: Vec<Entry>) -> Result<(), entries::Error> {
+        map_counter::put(entries)
+    }
+}
+
 /// None when somebody else changed what is stored. An unknown outcome is an error, and so not tried again.
 fn attempt(key: &str, delta: i64) -> Result<Option<i64>, Error> {
     let read = map::get(key)?;
@@ -49,3 +61,4 @@ fn attempt(key: &str, delta: i64) -> Result<Option<i64>, Error> {
 }
 
 export!(Optimistic);
+export_entries!(Optimistic);

@@ -11,7 +11,9 @@
 #![cfg_attr(target_arch = "wasm32", no_std)]
 
 use tally_plugin::{
-    Counter, Error, String, export,
+    Counter, Entries, Error, String, Vec,
+    entries::{self, Entry, Page},
+    export, export_entries,
     map::{self, Lock},
     map_counter::{self, compare_and_set, value},
 };
@@ -41,9 +43,20 @@ impl Counter for Pessimistic {
     }
 }
 
+impl Entries for Pessimistic {
+    fn list(cursor: Option<String>, entries_max: u32) -> Result<Page, entries::Error> {
+        map_counter::list(cursor, entries_max)
+    }
+
+    fn put(entries: Vec<Entry>) -> Result<(), entries::Error> {
+        map_counter::put(entries)
+    }
+}
+
 /// Waits until the lock is released. Whether it was still held does not matter any more.
 fn release(lock: Lock) {
     let _ = Lock::release(lock);
 }
 
 export!(Pessimistic);
+export_entries!(Pessimistic);

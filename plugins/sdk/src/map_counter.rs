@@ -1,7 +1,10 @@
 //! What is the same for the plugins that keep one counter under each key of a Hazelcast map.
 
+use alloc::{string::String, vec::Vec};
+
 use crate::{
     Error,
+    entries::{self, Entry, Page},
     map::{self, Stored},
 };
 
@@ -29,4 +32,27 @@ pub fn compare_and_set(key: &str, read: Option<Stored>, sum: i64) -> Result<bool
         Some(stored) => map::replace_if_same(key, stored, sum)?,
         None => map::put_if_absent(key, sum)?.is_none(),
     })
+}
+
+/// Lists the counters in the map; a cursor is the host's own.
+///
+/// # Errors
+///
+/// [`entries::Error::Unavailable`] and [`entries::Error::Other`].
+pub fn list(cursor: Option<String>, entries_max: u32) -> Result<Page, entries::Error> {
+    let page = map::list(cursor.as_deref(), entries_max).map_err(Error::from)?;
+    let entry = |found: map::Entry| Entry { key: found.key, value: found.stored.value };
+    Ok(Page { entries: page.entries.into_iter().map(entry).collect(), next: page.next })
+}
+
+/// Stores each value, one after the other.
+///
+/// # Errors
+///
+/// Any of [`entries::Error`].
+pub fn put(entries: Vec<Entry>) -> Result<(), entries::Error> {
+    for Entry { key, value } in entries {
+        map::put(&key, value).map_err(|error| entries::Error::of_key(&key, error))?;
+    }
+    Ok(())
 }

@@ -62,6 +62,14 @@ pub fn key(text: &str) -> Vec<u8> {
     data(STRING, &[&length.to_be_bytes(), text.as_bytes()].concat())
 }
 
+/// The text that a key is; none where it is anything else.
+pub fn text(mut key: &[u8]) -> Option<String> {
+    let (_hash, kind) = (key.try_get_i32().ok()?, key.try_get_i32().ok()?);
+    let length = key.try_get_i32().ok()?;
+    let is_text = kind == STRING && usize::try_from(length).is_ok_and(|length| length == key.len());
+    is_text.then(|| String::from_utf8(key.to_vec()).ok()).flatten()
+}
+
 fn data(kind: i32, value: &[u8]) -> Vec<u8> {
     [&[0; 4], &kind.to_be_bytes()[..], value].concat()
 }
@@ -130,6 +138,21 @@ mod tests {
             assert_eq!(Number::from_data(&number.to_data()), Ok(number));
         }
         assert_eq!(Number::Long(5).to_data(), *b"\0\0\0\0\xff\xff\xff\xf8\0\0\0\0\0\0\0\x05");
+    }
+
+    #[test]
+    fn a_text_is_read_as_it_was_written_and_what_is_none_is_not() {
+        for written in ["", "a", "h\u{e9}\u{e9}", "\0"] {
+            assert_eq!(text(&key(written)).as_deref(), Some(written));
+        }
+        let mut too_long = key("ab");
+        too_long.push(b'c');
+        let not_utf8 = data(STRING, b"\0\0\0\x01\xff");
+        let negative = data(STRING, b"\xff\xff\xff\xff");
+        for data in [&b""[..], &key("ab")[..13], &too_long, &not_utf8, &negative] {
+            assert_eq!(text(data), None, "{data:?}");
+        }
+        assert_eq!(text(&Number::Long(1).to_data()), None);
     }
 
     #[test]

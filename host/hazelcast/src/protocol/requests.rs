@@ -16,7 +16,7 @@ use super::{
 const SERIALIZATION_VERSION: u8 = 1;
 
 /// A request that is about no partition.
-const NO_PARTITION: i32 = -1;
+pub const NO_PARTITION: i32 = -1;
 
 /// Values do not expire.
 const NO_TIME_TO_LIVE: i64 = -1;
@@ -106,6 +106,31 @@ impl EntryCall {
         };
         entry.request(kind, partition, fixed, values)
     }
+}
+
+/// How far a partition's table was looked through, and how large that was: tables grow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pointer {
+    pub index: i32,
+    pub size: i32,
+}
+
+impl Pointer {
+    /// Before the first entry of a partition.
+    pub const BEGIN: Self = Self { index: i32::MAX, size: -1 };
+
+    /// Whether there is nothing behind it.
+    pub fn is_end(self) -> bool {
+        self.index < 0
+    }
+}
+
+/// Asks for about `count` entries of a partition.
+pub fn fetch(map: &str, partition: i32, pointers: &[Pointer], count: i32) -> Request {
+    let pairs = pointers.iter().flat_map(|pointer| [pointer.index, pointer.size]);
+    let pairs: Vec<u8> = pairs.flat_map(i32::to_le_bytes).collect();
+    let mut request = Writer::new(0x01_3800, partition);
+    request.i32(count).frame(map.as_bytes()).frame(&pairs).finish()
 }
 
 fn ms(time: Duration) -> i64 {

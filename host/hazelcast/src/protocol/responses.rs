@@ -4,7 +4,7 @@ use uuid::Uuid;
 
 use super::{
     frame::{Malformed, Message},
-    requests::RaftGroup,
+    requests::{Pointer, RaftGroup},
 };
 
 /// Partitions that a cluster may have; 271 is the default.
@@ -119,6 +119,34 @@ fn partitions(message: &Message) -> Result<Vec<(Uuid, Vec<i32>)>, Malformed> {
 /// The serialized value in the answer; none where there is none.
 pub fn data(message: &Message) -> Result<Option<&[u8]>, Malformed> {
     Ok(message.frames().expect()?.nullable())
+}
+
+/// Some of a partition's entries.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Fetched<'a> {
+    /// Where the next ones are.
+    pub pointers: Vec<Pointer>,
+    /// Keys and values, serialized.
+    pub entries: Vec<(&'a [u8], &'a [u8])>,
+}
+
+pub fn fetched(message: &Message) -> Result<Fetched<'_>, Malformed> {
+    let mut frames = message.frames();
+    let mut fixed = frames.expect()?.fixed();
+    let mut pointers = Vec::new();
+    while !fixed.is_empty() {
+        pointers.push(Pointer { index: fixed.i32()?, size: fixed.i32()? });
+    }
+    if pointers.is_empty() {
+        return Err(Malformed("it is not said where the next entries are"));
+    }
+    let mut entries = Vec::new();
+    frames.begin()?;
+    while !frames.at_end()? {
+        let (key, value) = (frames.expect()?.nullable(), frames.expect()?.nullable());
+        entries.push(key.zip(value).ok_or(Malformed("an entry has no key or no value"))?);
+    }
+    Ok(Fetched { pointers, entries })
 }
 
 pub fn raft_group(message: &Message) -> Result<RaftGroup, Malformed> {

@@ -8,8 +8,8 @@ use super::{
     data::{self, Number},
     failure::{Failure, Meaning},
     frame::{Decoder, MESSAGE_BYTES_MAX, Malformed, Message, Request},
-    requests::{self, AtomicLongCall, Entry, EntryCall, RaftGroup},
-    responses::{self, Greeting, View, Welcome},
+    requests::{self, AtomicLongCall, Entry, EntryCall, Pointer, RaftGroup},
+    responses::{self, Fetched, Greeting, View, Welcome},
 };
 
 fn hex(bytes: &[u8]) -> String {
@@ -35,7 +35,8 @@ fn message(hex: &str) -> Message {
     message
 }
 
-/// Written by the official Python client 5.7.0, but for the lock with a wait, which was written from its layout: map "m",
+/// Written by the official Python client 5.7.0, but for the lock with a wait and the fetching of entries, which were written
+/// from their layouts: map "m",
 /// key "counter", thread 7, from 5 to 6.
 #[test]
 fn requests_are_the_bytes_that_other_clients_send() {
@@ -67,6 +68,10 @@ fn requests_are_the_bytes_that_other_clients_send() {
         (
             entry_call(EntryCall::Unlock { thread, reference: 4 }),
             "2600000000c000130100010000000000000003000000070000000000000004000000000000000700000000006d19000000002000000000fffffff500000007636f756e746572",
+        ),
+        (
+            requests::fetch("m", 7, &[Pointer::BEGIN], 1_000),
+            "1a00000000c000380100010000000000000007000000e80300000700000000006d0e0000000020ffffff7fffffffff",
         ),
         (
             requests::create_cp_group("counter"),
@@ -108,6 +113,7 @@ const NULL: &str = "1300000000c001020100060000000000000000060000000024";
 const ZERO: &str =
     "1300000000c0010201000b000000000000000016000000002000000000fffffff80000000000000000";
 const STORED: &str = "1300000000e0010f0100080000000000000000";
+const FETCHED: &str = "1300000000c0013801000000000000000000001600000000000400000008000000ffffffff1000000006000000001013000000000000000000fffffff5000000016116000000000000000000fffffff8000000000000000513000000000000000000fffffff5000000016216000000000000000000fffffff80000000000000006060000000028";
 const ADDED: &str = "1b00000000e0010309009724000000000000000100000000000000";
 const NOT_OWNER: &str = "1300000000c000000000b827000000000000000600000000100600000000100a00000000001a0000002c00000000006a6176612e6c616e672e496c6c6567616c4d6f6e69746f725374617465457863657074696f6e3e000000000043757272656e7420746872656164206973206e6f74206f776e6572206f6620746865206c6f636b21202d3e203c6e6f742d6c6f636b65643e0600000000100600000000100a00000000002a000000090000000000782e5909000000000072756e0c0000000000592e6a617661060000000008060000000008060000000008060000000028";
 
@@ -137,6 +143,18 @@ fn answers_are_read_as_other_clients_read_them() {
     ] {
         assert_eq!(message(answer).fixed().bool(), Ok(expected));
     }
+}
+
+#[test]
+fn entries_come_with_where_the_next_ones_are() {
+    let message = message(FETCHED);
+    let Fetched { pointers, entries } = responses::fetched(&message).unwrap();
+    assert_eq!(pointers, [Pointer { index: 4, size: 8 }, Pointer { index: -1, size: 16 }]);
+    assert!(!pointers[0].is_end() && pointers[1].is_end());
+    let read = |(key, value)| (data::text(key), Number::from_data(value));
+    let entries: Vec<_> = entries.into_iter().map(read).collect();
+    let entry = |key: &str, value| (Some(key.to_owned()), Ok(Number::Long(value)));
+    assert_eq!(entries, [entry("a", 5), entry("b", 6)]);
 }
 
 #[test]
@@ -226,6 +244,8 @@ fn read_all(message: &Message) {
     let _ = responses::view(message);
     let _ = responses::raft_group(message);
     let _ = responses::cp_members(message);
+    let _ = responses::fetched(message)
+        .map(|fetched| fetched.entries.iter().map(|(key, _)| data::text(key)).collect::<Vec<_>>());
     let _ = responses::data(message).map(|data| data.map(Number::from_data));
     let mut frames = message.frames();
     while frames.leave().is_ok() {}
@@ -235,7 +255,9 @@ fn read_all(message: &Message) {
 fn damaged() -> impl Strategy<Value = Vec<u8>> {
     let damage = prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4);
     (
-        prop::sample::select(&[AUTHENTICATED, MEMBERS, GROUP, NULL, ZERO, ADDED, NOT_OWNER][..]),
+        prop::sample::select(
+            &[AUTHENTICATED, MEMBERS, GROUP, NULL, ZERO, FETCHED, ADDED, NOT_OWNER][..],
+        ),
         damage,
         any::<bool>(),
     )

@@ -6,7 +6,7 @@ use wasmtime::component::Resource;
 use super::{AtomicLongs, LockHandle, MapView};
 use crate::bindings::tally::hazelcast::{
     atomic_long,
-    map::{self, Error, HostLock, Kind, Stored},
+    map::{self, Error, HostLock, Kind, Page, Stored},
 };
 
 type Answer<T> = wasmtime::Result<Result<T, Error>>;
@@ -30,6 +30,10 @@ impl map::Host for MapView<'_> {
             // Nothing that is stored equals it.
             Err(_) => Ok(Ok(false)),
         }
+    }
+
+    async fn list(&mut self, cursor: Option<String>, entries_max: u32) -> Answer<Page> {
+        Ok(self.map.list(cursor.as_deref(), entries_max).await)
     }
 }
 

@@ -4,9 +4,12 @@ use std::time::{Duration, Instant};
 
 use tally_hazelcast::{Client, Lock, Number};
 
-use super::{fault::harmless, lease::Lease, names::Names};
+use super::{fault::harmless, lease::Lease, listing, names::Names};
 use crate::{
-    bindings::tally::hazelcast::types::{Error, Fault},
+    bindings::tally::hazelcast::{
+        map::Page,
+        types::{Error, Fault},
+    },
     capabilities::lock_times::LockTimes,
 };
 
@@ -78,6 +81,15 @@ impl Map {
             Some(lock) => lock.replace_if_same(expected, value).await.map_err(not_written),
             None => Ok(self.client.replace_if_same(self.names.map(), key, expected, value).await?),
         }
+    }
+
+    /// Some of the counters, beginning at `cursor`.
+    ///
+    /// # Errors
+    ///
+    /// `unavailable` and `refused`.
+    pub async fn list(&self, cursor: Option<&str>, entries_max: u32) -> Result<Page, Error> {
+        listing::page(&self.client, &self.names, cursor, entries_max).await
     }
 
     /// Takes the lock of `key`, and waits for it if others hold it.

@@ -5,6 +5,7 @@ mod atomic_longs;
 mod fault;
 mod host;
 mod lease;
+mod listing;
 mod map;
 mod names;
 mod settings;

@@ -54,6 +54,12 @@ impl Names {
         Ok(key)
     }
 
+    /// The counter that lies under `key` of the map; none where none does.
+    pub fn counter<'a>(&'a self, key: &'a str) -> Option<&'a str> {
+        let counter = if key == self.counter_key { DEFAULT_KEY } else { key };
+        self.map_key(counter).is_ok_and(|its| its == key).then_some(counter)
+    }
+
     /// The atomic number of the counter `key`: the one that the settings name for the default
     /// counter, and `NAME:KEY` for any other. Behind an `@` the cluster expects the name of a CP
     /// group, so in a key it is percent-encoded.

@@ -153,6 +153,21 @@ fn the_default_counter_has_a_key_of_its_own_which_nobody_else_can_use() {
 }
 
 #[test]
+fn what_others_have_put_into_the_map_is_a_counter_only_where_it_can_be_one() {
+    let names = names(&["--hz-counter-key", "hits"]);
+    let too_long = "x".repeat(257);
+    for (key, counter) in [
+        ("hits", Some("count")),
+        ("other", Some("other")),
+        ("count", None),
+        ("", None),
+        (&too_long, None),
+    ] {
+        assert_eq!(names.counter(key), counter, "{key}");
+    }
+}
+
+#[test]
 fn what_is_no_key_of_a_counter_is_never_sent() {
     let names = names(&[]);
     let too_long = "x".repeat(257);
@@ -187,7 +202,10 @@ proptest! {
         for key in &keys {
             // Only the key that another counter has taken has no place in the map.
             match names.map_key(key) {
-                Ok(name) => prop_assert_eq!(in_map.insert(name.to_owned(), key), None),
+                Ok(name) => {
+                    prop_assert_eq!(names.counter(name), Some(&key[..]));
+                    prop_assert_eq!(in_map.insert(name.to_owned(), key), None);
+                }
                 Err(_) => prop_assert_eq!(key, "hits"),
             }
             let name = names.atomic_long(key).unwrap();

@@ -85,7 +85,7 @@ fn an_answer_that_never_comes_is_an_unknown_outcome_and_is_waited_for_only_so_lo
     let load = Load { clients: 1, calls_per_client: 11, ..load() };
     let report = judge(&server.target(), &load);
     assert_eq!(figures(&report), (10, 11, 0, 0, 1, 0, Some(true)), "{report}");
-    assert_eq!(report.unknown.iter().collect::<Vec<_>>(), [("no answer within 0.2 s", 1)]);
+    assert_eq!(report.unknown.iter().collect::<Vec<_>>(), [("no answer within 1 s", 1)]);
 }
 
 #[test]

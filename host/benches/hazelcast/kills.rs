@@ -35,8 +35,8 @@ const RUNS: [(&str, Choice); 3] = [
     ("hazelcast-optimistic", Choice::Owner),
 ];
 
-/// How long it may take until the cluster has said who owns what.
-const OWNER_TIME_MAX: Duration = Duration::from_secs(10);
+/// How long it may take until the cluster has said who owns what, and until a load is under way.
+const SETTLE_TIME_MAX: Duration = Duration::from_secs(10);
 
 #[derive(Clone, Copy)]
 enum Choice {
@@ -78,17 +78,39 @@ fn kill_members(port: u16, choice: Choice) -> (Report, Vec<f64>) {
     let load = Load {
         clients: CLIENTS,
         calls_per_client: CALLS_MAX,
-        start: Start::Reset,
+        start: Start::Keep,
         sole_writer: true,
     };
     let stop = Stop::default();
+    with_client(&target, async |mut client| client.reset().await).expect("all members live");
     thread::scope(|scope| {
         let running = scope.spawn(|| run(&target, &load, &Progress::silent(), &stop));
+        // So that no member is killed while the load is prepared.
+        with_client(&target, wait_until_counted);
         let pauses = (0..KILLS).map(|kill| longest_pause(&beside, choice.member(kill))).collect();
         stop.request();
         let report = running.join().expect("the load client does not panic").expect("it answers");
         (report, pauses)
     })
+}
+
+type WebClient = <WebTarget as Target>::Client;
+
+/// What `act` does with a client.
+fn with_client<T>(target: &WebTarget, act: impl AsyncFnOnce(WebClient) -> T) -> T {
+    let runtime = Builder::new_current_thread().enable_all().build().expect("an event loop");
+    LocalSet::new().block_on(&runtime, async {
+        act(target.connect(0).await.expect("the program serves")).await
+    })
+}
+
+async fn wait_until_counted(mut client: WebClient) {
+    let counted = async {
+        while client.read().await.expect("all members live") == 0 {
+            sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(SETTLE_TIME_MAX, counted).await.expect("the load is under way");
 }
 
 impl Choice {
@@ -117,7 +139,7 @@ fn owner() -> usize {
     };
     let runtime = Builder::new_current_thread().enable_all().build().expect("an event loop");
     let owner =
-        runtime.block_on(async { timeout(OWNER_TIME_MAX, owner).await }).expect("it has one");
+        runtime.block_on(async { timeout(SETTLE_TIME_MAX, owner).await }).expect("it has one");
     cluster.members.iter().position(|member| *member == owner).expect("it is a member") + 1
 }
 
@@ -125,10 +147,8 @@ fn owner() -> usize {
 fn longest_pause(target: &WebTarget, member: usize) -> f64 {
     let whole = AtomicBool::new(false);
     thread::scope(|scope| {
-        let counting = scope.spawn(|| {
-            let runtime = Builder::new_current_thread().enable_all().build().unwrap();
-            LocalSet::new().block_on(&runtime, count(target, &whole))
-        });
+        let counting =
+            scope.spawn(|| with_client(target, async |client| count(client, &whole).await));
         let member = member.to_string();
         for command in [&["kill", member.as_str()][..], &["start", &member], &["restore"]] {
             control(command);
@@ -138,8 +158,7 @@ fn longest_pause(target: &WebTarget, member: usize) -> f64 {
     })
 }
 
-async fn count(target: &WebTarget, whole: &AtomicBool) -> Duration {
-    let mut client = target.connect(0).await.expect("the program serves");
+async fn count(mut client: WebClient, whole: &AtomicBool) -> Duration {
     let (mut longest, mut counted_last) = (Duration::ZERO, Instant::now());
     while !whole.load(Ordering::Relaxed) {
         if let Outcome::Acknowledged { .. } = client.increment().await {

@@ -20,7 +20,7 @@ use crate::{
 const BATCH_ENTRIES: i32 = 1_000;
 
 /// How often one partition is asked for more; a cluster has hundreds of partitions.
-const BATCHES_MAX: usize = 100;
+const BATCHES_MAX: i32 = 100;
 
 /// The numbers of one partition, by key.
 pub type Partition = BTreeMap<String, Number>;
@@ -59,7 +59,8 @@ impl Client {
             pointers = fetched.pointers;
         }
         Err(Error::Refused(format!(
-            "partition {partition} of the map {map} holds more than 100,000 keys, too many to be listed"
+            "partition {partition} of the map {map} holds more than {} keys, too many to be listed",
+            BATCHES_MAX * BATCH_ENTRIES
         )))
     }
 

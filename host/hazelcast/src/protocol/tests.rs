@@ -36,8 +36,7 @@ fn message(hex: &str) -> Message {
 }
 
 /// Written by the official Python client 5.7.0, but for the lock with a wait and the fetching of entries, which were written
-/// from their layouts: map "m",
-/// key "counter", thread 7, from 5 to 6.
+/// from their layouts: map "m", key "counter", thread 7, from 5 to 6.
 #[test]
 fn requests_are_the_bytes_that_other_clients_send() {
     let entry = Entry::new("m", "counter");

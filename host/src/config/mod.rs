@@ -1,0 +1,149 @@
+//! Everything that can be set: as a flag, as an environment variable, or in a file.
+//!
+//! A flag wins over the variable of the same name, that wins over the file, and that over the
+//! default. The file's entries become the defaults of the command line, so that each value is
+//! checked in one place whichever way it came.
+
+mod file;
+mod plugins;
+mod refusal;
+
+use std::{ffi::OsString, path::PathBuf};
+
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+
+pub use plugins::{Grant, PluginSetting, PluginSettings};
+
+use crate::{
+    admin::settings::AdminSettings, client::Endpoint, error::UsageError,
+    plugin::limits::PluginLimits, swap::settings::SwapSettings, telemetry::TelemetrySettings,
+    worker::limits::ServerLimits,
+};
+
+/// A counter server whose storage and locking method are WebAssembly plugins.
+///
+/// Serves when no command is given. Each flag has an environment variable, and may stand in the
+/// configuration file under its own name without the dashes in front.
+#[derive(Debug, Parser)]
+#[command(name = "tally", version, args_conflicts_with_subcommands = false)]
+pub struct Cli {
+    /// What to do instead of serving.
+    #[command(subcommand)]
+    pub command: Option<Subcommands>,
+
+    /// The settings.
+    #[command(flatten)]
+    pub config: Config,
+}
+
+/// What can be done instead of serving.
+#[derive(Debug, Subcommand)]
+pub enum Subcommands {
+    /// List the known plugins: what they promise, what they import, and whether they load.
+    Plugins,
+    /// Have a host that serves exchange its plugin.
+    Swap(Swap),
+    /// Have a host that serves go back to the plugin before.
+    Rollback(Rollback),
+    /// Ask the host of these settings whether it is ready: exit status 0 if it is, 1 if not.
+    Health,
+}
+
+/// What to swap to, and where.
+#[derive(Args, Debug)]
+pub struct Swap {
+    /// Name of the plugin, or path of a .wasm file on the host's machine.
+    #[arg(value_name = "NAME|PATH")]
+    pub to: String,
+
+    /// How it is asked for.
+    #[command(flatten)]
+    pub rollback: Rollback,
+}
+
+/// How a swap is asked for.
+#[derive(Args, Debug)]
+pub struct Rollback {
+    /// Take the counts along, from the old storage to the new one. A rollback does so by itself where the
+    /// swap before it did.
+    #[arg(long)]
+    pub carry: bool,
+
+    /// With --carry: give up the counts that are in the new storage already.
+    #[arg(long)]
+    pub overwrite: bool,
+
+    /// Admin listener of the host: http://ADDRESS:PORT or unix:PATH.
+    #[arg(long, env = "ADMIN", value_name = "URL", default_value = "http://127.0.0.1:8081", value_parser = Endpoint::parse)]
+    pub admin: Endpoint,
+}
+
+/// The settings.
+#[derive(Args, Clone, Debug)]
+pub struct Config {
+    /// File with settings (TOML), under the names of the flags.
+    #[arg(long, env, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+
+    /// Address or name of the interface to listen on.
+    #[arg(long, env, default_value = "0.0.0.0", help_heading = "Serving")]
+    pub host: String,
+
+    /// Port to listen on; 0 takes a free one.
+    #[arg(long, env, default_value_t = 8080, help_heading = "Serving")]
+    pub port: u16,
+
+    /// Worker threads (1 to 1024) [default: the number of cores].
+    #[arg(long, env, value_parser = clap::value_parser!(u16).range(1..=1024), help_heading = "Serving")]
+    pub workers: Option<u16>,
+
+    /// The admin listener.
+    #[command(flatten)]
+    pub admin: AdminSettings,
+
+    /// Plugins and what they work on.
+    #[command(flatten)]
+    pub plugins: PluginSettings,
+
+    /// Swaps of plugins.
+    #[command(flatten)]
+    pub swaps: SwapSettings,
+
+    /// Limits on plugins.
+    #[command(flatten)]
+    pub plugin_limits: PluginLimits,
+
+    /// Limits on clients.
+    #[command(flatten)]
+    pub server_limits: ServerLimits,
+
+    /// The log, and traces.
+    #[command(flatten)]
+    pub telemetry: TelemetrySettings,
+}
+
+/// Why the command line does not lead to a configuration.
+#[derive(Debug)]
+pub enum CliError {
+    /// Help or version was asked for: to be printed, with exit status 0.
+    Information(clap::Error),
+    /// A mistake.
+    Usage(UsageError),
+}
+
+impl Cli {
+    /// Reads the command line `args`, the environment, and the file that they name.
+    ///
+    /// # Errors
+    ///
+    /// One sentence that names the flag, variable or entry that is wrong.
+    pub fn load(args: &[OsString]) -> Result<Self, CliError> {
+        let refused = |error| refusal::of(error, args);
+        let command = file::with_defaults(Self::command(), args).map_err(CliError::Usage)?;
+        let mut matches = command.try_get_matches_from(args).map_err(refused)?;
+        let cli = Self::from_arg_matches_mut(&mut matches).map_err(refused)?;
+        let hazelcast = cli.config.plugins.hazelcast.check();
+        hazelcast.map_err(|why| CliError::Usage(UsageError(why)))?;
+        Ok(cli)
+    }
+}

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::{
     Client, Error,
-    cluster::Target,
+    cluster::Recipient,
     invocation::{Deadline, Outcome, Repeat},
     protocol::{
         frame::Message,
@@ -75,7 +75,7 @@ impl Client {
     async fn find_cp_members(&self, deadline: Deadline) -> Result<(), Error> {
         let repeat = Repeat::Harmless;
         let outcome =
-            self.invoke(Target::Any, repeat, deadline, |_| requests::cp_members()).await?;
+            self.invoke(Recipient::Any, repeat, deadline, |_| requests::cp_members()).await?;
         if repeat.understood(responses::cp_members(&outcome.done()?))? == 0 {
             let why = "the members of the CP Subsystem have not found each other yet";
             return Err(Error::Unavailable(why.into()));
@@ -104,7 +104,7 @@ impl Client {
         for _ in 0..GROUPS_MAX {
             let group = self.group(name, deadline).await?;
             let request = |_| call.request(&group, name);
-            match self.invoke(Target::Any, repeat, deadline, request).await? {
+            match self.invoke(Recipient::Leader, repeat, deadline, request).await? {
                 Outcome::GroupGone(why) => {
                     self.cluster().set_group(None);
                     gone = why;
@@ -128,7 +128,7 @@ impl Client {
         }
         self.find_cp_members(deadline).await?;
         let request = |_| requests::create_cp_group(name);
-        let outcome = self.invoke(Target::Any, Repeat::Harmless, deadline, request).await?;
+        let outcome = self.invoke(Recipient::Any, Repeat::Harmless, deadline, request).await?;
         let group = Repeat::Harmless.understood(responses::raft_group(&outcome.done()?))?;
         self.cluster().set_group(Some(group.clone()));
         Ok(group)

@@ -15,7 +15,7 @@ use tokio::{
 
 use crate::{
     Error, Settings,
-    cluster::{Cluster, Target},
+    cluster::{Cluster, Recipient},
     invocation::{self, Deadline, Outcome, Repeat},
     membership::Membership,
     protocol::frame::Request,
@@ -64,7 +64,7 @@ impl Client {
     /// Makes a call, see [`invocation::invoke`]. Whether there may be one more is for the caller to ask.
     pub(crate) async fn invoke(
         &self,
-        target: Target<'_>,
+        recipient: Recipient<'_>,
         repeat: Repeat,
         deadline: Deadline,
         request: impl Fn(i32) -> Request,
@@ -73,7 +73,7 @@ impl Client {
         self.0
             .membership
             .get_or_init(|| tokio::spawn(Membership::new(cluster.clone()).run()).abort_handle());
-        invocation::invoke(cluster, target, repeat, deadline, request).await
+        invocation::invoke(cluster, recipient, repeat, deadline, request).await
     }
 
     /// Room for one more call, for as long as the permit is kept.

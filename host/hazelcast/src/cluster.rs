@@ -14,6 +14,7 @@ use uuid::Uuid;
 use crate::{
     Error, Settings,
     connection::Connection,
+    pace,
     protocol::{
         requests::{Entry, NO_PARTITION, RaftGroup},
         responses::Greeting,
@@ -46,6 +47,8 @@ struct State {
     connections: BTreeMap<Uuid, Arc<Connection>>,
     /// None before the first connection.
     known: Option<Known>,
+    /// Calls for the leader that have found a way.
+    led: u64,
 }
 
 /// What is the same for all members, until the whole cluster is started anew.
@@ -61,20 +64,22 @@ struct Known {
 
 /// Whom a call is for.
 #[derive(Clone, Copy, Debug)]
-pub enum Target<'a> {
+pub enum Recipient<'a> {
     /// Any member.
     Any,
+    /// The leader of the CP members, or whoever passes the call on the fastest.
+    Leader,
     /// The owner of a partition.
     Partition(i32),
     /// The owner of an entry.
     Entry(&'a Entry),
 }
 
-impl Target<'_> {
+impl Recipient<'_> {
     /// The partition, among `count`; none where any member will do.
     fn partition(self, count: i32) -> Option<i32> {
         match self {
-            Self::Any => None,
+            Self::Any | Self::Leader => None,
             Self::Partition(partition) => Some(partition),
             Self::Entry(entry) => Some(entry.partition(count)),
         }
@@ -103,15 +108,15 @@ impl Cluster {
         }
     }
 
-    /// The way to `target`, or to any member, who will pass the call on.
+    /// The way to `recipient`, or to any member, who will pass the call on.
     ///
     /// # Errors
     ///
     /// [`Error::Unavailable`] when no member is connected, at once or, if the first attempts are being made, at `deadline`.
-    pub async fn route(&self, target: Target<'_>, deadline: Instant) -> Result<Route, Error> {
+    pub async fn route(&self, recipient: Recipient<'_>, deadline: Instant) -> Result<Route, Error> {
         let mut reach = self.reach.subscribe();
         loop {
-            if let Some(route) = self.state().route(target) {
+            if let Some(route) = self.state().route(recipient) {
                 return Ok(route);
             }
             let place = self.settings.place();
@@ -235,12 +240,21 @@ impl State {
         self.connections.values().find(|connection| connection.is_open()).cloned()
     }
 
-    fn route(&self, target: Target<'_>) -> Option<Route> {
+    fn route(&mut self, recipient: Recipient<'_>) -> Option<Route> {
         let known = self.known.as_ref()?;
-        let partition = target.partition(known.partitions());
-        let owner = partition.and_then(|partition| self.owner(known, partition));
-        let connection = owner.or_else(|| self.any())?;
-        Some(Route { connection, partition: partition.unwrap_or(NO_PARTITION) })
+        let partition = recipient.partition(known.partitions());
+        let connection = match (recipient, partition) {
+            (Recipient::Leader, _) => self.fastest(),
+            (_, Some(partition)) => self.owner(known, partition).or_else(|| self.any()),
+            _ => self.any(),
+        };
+        Some(Route { connection: connection?, partition: partition.unwrap_or(NO_PARTITION) })
+    }
+
+    fn fastest(&mut self) -> Option<Arc<Connection>> {
+        self.led += 1;
+        let open = self.connections.values().filter(|connection| connection.is_open());
+        pace::choose(open, |connection| connection.pace(), self.led).cloned()
     }
 
     /// The connection to the owner of `partition`, if there is one.

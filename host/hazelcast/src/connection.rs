@@ -22,11 +22,14 @@ use tokio::{
 };
 use uuid::Uuid;
 
-use crate::protocol::{
-    failure::Failure,
-    frame::{Decoder, Malformed, Message, Request},
-    requests,
-    responses::{self, Greeting, Welcome},
+use crate::{
+    pace::Pace,
+    protocol::{
+        failure::Failure,
+        frame::{Decoder, Malformed, Message, Request},
+        requests,
+        responses::{self, Greeting, Welcome},
+    },
 };
 
 /// How long a member may take to accept a connection and its client.
@@ -64,6 +67,7 @@ pub struct Connection {
     leave: Notify,
     /// Messages received.
     received: AtomicU64,
+    pace: Pace,
 }
 
 /// What is under way. Bounded by the bound on calls of whoever uses the connection.
@@ -111,6 +115,7 @@ impl Connection {
             wake: Notify::new(),
             leave: Notify::new(),
             received: AtomicU64::new(0),
+            pace: Pace::default(),
         });
         let (reader, writer) = stream.into_split();
         let input = Input { reader, decoder, received: rest };
@@ -121,6 +126,11 @@ impl Connection {
     /// Who the other end is.
     pub fn greeting(&self) -> &Greeting {
         &self.greeting
+    }
+
+    /// How long it takes to have the CP members agree.
+    pub fn pace(&self) -> &Pace {
+        &self.pace
     }
 
     /// Where the other end is.

@@ -6,7 +6,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::{
     Error,
-    cluster::{Cluster, Target},
+    cluster::{Cluster, Recipient, Route},
     connection::Broken,
     protocol::{
         failure::{Failure, Meaning},
@@ -105,13 +105,13 @@ enum Failed {
 /// Any but [`Error::LockLost`]; [`Error::OutcomeUnknown`] only where it must not be repeated.
 pub async fn invoke(
     cluster: &Cluster,
-    target: Target<'_>,
+    recipient: Recipient<'_>,
     repeat: Repeat,
     deadline: Deadline,
     request: impl Fn(i32) -> Request,
 ) -> Result<Outcome, Error> {
     loop {
-        let why = match attempt(cluster, target, deadline, &request).await {
+        let why = match attempt(cluster, recipient, deadline, &request).await {
             Ok(outcome) => return Ok(outcome),
             Err(Failed::ForGood(error)) => return Err(error),
             Err(Failed::Unknown(why)) if repeat == Repeat::Never => {
@@ -128,13 +128,23 @@ pub async fn invoke(
 
 async fn attempt(
     cluster: &Cluster,
-    target: Target<'_>,
+    recipient: Recipient<'_>,
     deadline: Deadline,
     request: &impl Fn(i32) -> Request,
 ) -> Result<Outcome, Failed> {
-    let route = cluster.route(target, deadline.at).await.map_err(Failed::ForGood)?;
-    let request = request(route.partition);
-    let answered = timeout_at(deadline.at, route.connection.call(&request)).await;
+    let route = cluster.route(recipient, deadline.at).await.map_err(Failed::ForGood)?;
+    let began = Instant::now();
+    let outcome = ask(&route, deadline, &request(route.partition)).await;
+    if let Recipient::Leader = recipient {
+        let is_done = matches!(outcome, Ok(Outcome::Done(_)));
+        // Whoever refuses at once is not fast.
+        route.connection.pace().note(if is_done { began.elapsed() } else { deadline.time_max });
+    }
+    outcome
+}
+
+async fn ask(route: &Route, deadline: Deadline, request: &Request) -> Result<Outcome, Failed> {
+    let answered = timeout_at(deadline.at, route.connection.call(request)).await;
     let answer = match answered {
         Ok(Ok(answer)) => answer,
         Ok(Err(Broken::Before(why))) => return Err(Failed::NotMade(why)),

@@ -33,6 +33,7 @@ mod listing;
 mod lock;
 mod map;
 mod membership;
+mod pace;
 mod protocol;
 mod settings;
 

@@ -6,7 +6,7 @@ use futures_util::future::try_join_all;
 
 use crate::{
     Client, Error, Number,
-    cluster::Target,
+    cluster::Recipient,
     invocation::Repeat,
     protocol::{
         data,
@@ -46,7 +46,7 @@ impl Client {
         let mut pointers = vec![Pointer::BEGIN];
         for _ in 0..BATCHES_MAX {
             let request = |partition| requests::fetch(map, partition, &pointers, BATCH_ENTRIES);
-            let answer = self.read(Target::Partition(partition), request).await?;
+            let answer = self.read(Recipient::Partition(partition), request).await?;
             let fetched = Repeat::Harmless.understood(responses::fetched(&answer))?;
             for (key, value) in fetched.entries {
                 let Some(key) = data::text(key) else { continue };
@@ -69,7 +69,7 @@ impl Client {
             return Ok(partitions);
         }
         // The first call is what connects.
-        self.read(Target::Any, |_| requests::ping()).await?;
+        self.read(Recipient::Any, |_| requests::ping()).await?;
         let unknown =
             || Error::Unavailable("no member has said how many partitions there are".into());
         self.cluster().partitions().ok_or_else(unknown)
@@ -77,11 +77,11 @@ impl Client {
 
     async fn read(
         &self,
-        target: Target<'_>,
+        recipient: Recipient<'_>,
         request: impl Fn(i32) -> Request,
     ) -> Result<Message, Error> {
         let deadline = self.deadline(Duration::ZERO);
-        self.invoke(target, Repeat::Harmless, deadline, request).await?.done()
+        self.invoke(recipient, Repeat::Harmless, deadline, request).await?.done()
     }
 }
 

@@ -6,7 +6,7 @@ use tokio::{runtime::Handle, sync::OwnedSemaphorePermit};
 
 use crate::{
     Client, Error, Number,
-    cluster::Target,
+    cluster::Recipient,
     invocation::{Outcome, Repeat},
     map::number,
     protocol::{
@@ -184,7 +184,7 @@ impl Held {
         // Calls with the same reference count as one.
         let (repeat, deadline) = (Repeat::Harmless, self.client.deadline(wait_max));
         let outcome =
-            self.client.invoke(Target::Entry(&self.entry), repeat, deadline, request).await?;
+            self.client.invoke(Recipient::Entry(&self.entry), repeat, deadline, request).await?;
         repeat.understood(outcome.done()?.fixed().bool())
     }
 
@@ -193,7 +193,7 @@ impl Held {
         let request = |partition| call.request(&self.entry, partition);
         let deadline = self.client.deadline(Duration::ZERO);
         self.client
-            .invoke(Target::Entry(&self.entry), Repeat::Never, deadline, request)
+            .invoke(Recipient::Entry(&self.entry), Repeat::Never, deadline, request)
             .await?
             .done()
     }
@@ -203,7 +203,7 @@ impl Held {
         let request = |partition| call.request(&self.entry, partition);
         // Nobody else ever holds a lock with this thread's number, so a second try releases nobody else's.
         let (repeat, deadline) = (Repeat::Harmless, self.client.deadline(Duration::ZERO));
-        match self.client.invoke(Target::Entry(&self.entry), repeat, deadline, request).await? {
+        match self.client.invoke(Recipient::Entry(&self.entry), repeat, deadline, request).await? {
             Outcome::NotOwner(why) => Err(Error::LockLost(why)),
             outcome => outcome.done().map(drop),
         }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::{
     Client, Error, Number,
-    cluster::Target,
+    cluster::Recipient,
     invocation::Repeat,
     protocol::{
         frame::Message,
@@ -102,7 +102,7 @@ impl Client {
     ) -> Result<Message, Error> {
         let (_under_way, deadline) = (self.admit()?, self.deadline(Duration::ZERO));
         let request = |partition| call.request(entry, partition);
-        self.invoke(Target::Entry(entry), repeat, deadline, request).await?.done()
+        self.invoke(Recipient::Entry(entry), repeat, deadline, request).await?.done()
     }
 }
 

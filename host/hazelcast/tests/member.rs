@@ -91,8 +91,11 @@ struct Member {
 }
 
 impl Member {
-    /// Plays `part` in all that is no formality.
+    /// Plays `part` in all that is no formality. All members belong to one cluster.
     fn start(part: impl Fn(i32, usize) -> Reply + Send + Sync + 'static) -> Self {
+        static MEMBERS: AtomicUsize = AtomicUsize::new(0);
+        let id = format!("{:08x}", MEMBERS.fetch_add(1, Ordering::Relaxed));
+        let authenticated = AUTHENTICATED.replace("33332222", &id);
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let (asked, part) =
@@ -101,16 +104,23 @@ impl Member {
         thread::spawn(move || {
             for stream in listener.incoming() {
                 let (asked, part) = (of_members.clone(), part.clone());
+                let authenticated = authenticated.clone();
                 // It ends when the client leaves.
-                thread::spawn(move || serve(&stream.unwrap(), &asked, &*part));
+                thread::spawn(move || serve(&stream.unwrap(), &authenticated, &asked, &*part));
             }
         });
         Self { address, asked }
     }
 
     fn client(&self, invocation_time_max: Duration) -> Client {
+        self.client_beside(&[], invocation_time_max)
+    }
+
+    /// A client of this member and others.
+    fn client_beside(&self, others: &[&Self], invocation_time_max: Duration) -> Client {
+        let members = [&[self], others].concat();
         Client::new(Settings {
-            members: vec![self.address.clone()],
+            members: members.iter().map(|member| member.address.clone()).collect(),
             cluster_name: "dev".into(),
             invocation_time_max,
             calls_max: 10,
@@ -130,7 +140,12 @@ impl Member {
     }
 }
 
-fn serve(mut stream: &TcpStream, asked: &Mutex<Vec<i32>>, part: &Part) -> io::Result<()> {
+fn serve(
+    mut stream: &TcpStream,
+    authenticated: &str,
+    asked: &Mutex<Vec<i32>>,
+    part: &Part,
+) -> io::Result<()> {
     let mut protocol = [0; 3];
     stream.read_exact(&mut protocol)?;
     assert_eq!(&protocol, b"CP2");
@@ -143,7 +158,7 @@ fn serve(mut stream: &TcpStream, asked: &Mutex<Vec<i32>>, part: &Part) -> io::Re
         };
         let reply = match part(kind, before) {
             Reply::Answer(hex) if hex.is_empty() => match kind {
-                AUTHENTICATION => answer(AUTHENTICATED),
+                AUTHENTICATION => answer(authenticated),
                 ADD_CLUSTER_VIEW_LISTENER => answer(LISTENING),
                 PING => answer(ALIVE),
                 CREATE_CP_GROUP => answer(GROUP),
@@ -303,6 +318,26 @@ async fn a_partition_without_an_end_is_left() {
         matches!(&outcome, Err(Error::Refused(why)) if why.contains("too many")),
         "{outcome:?}"
     );
+}
+
+#[tokio::test]
+async fn atomic_calls_go_to_the_member_that_makes_them_fastest() {
+    const CALLS: usize = 300;
+    let slow = Member::start(|kind, _| {
+        if kind == ADD_AND_GET {
+            thread::sleep(Duration::from_millis(20));
+        }
+        formality()
+    });
+    let leader = Member::start(|_, _| formality());
+    let client = slow.client_beside(&[&leader], LONG);
+    for _ in 0..CALLS {
+        assert_eq!(client.add_and_get("n", 1).await, Ok(1));
+    }
+    let asked = [&slow, &leader].map(|member| member.asked(ADD_AND_GET));
+    assert_eq!(asked[0] + asked[1], CALLS);
+    // The other one is tried again and again, and the leader may be slow for once.
+    assert!((1..CALLS / 4).contains(&asked[0]), "{asked:?}");
 }
 
 #[tokio::test]

@@ -5,8 +5,8 @@ use std::{
 };
 
 use crate::support::{
-    Connection, Database, Hazelcast, Sandbox, ask, ask_admin, carry, check_refused, guest,
-    load_while, overview, overwrite, swap, swap_and_carry,
+    Connection, Database, Hazelcast, PATIENT_FLAGS, Sandbox, ask, ask_admin, carry, check_refused,
+    guest, load_while, overview, overwrite, swap, swap_and_carry,
 };
 
 #[test]
@@ -15,7 +15,8 @@ fn counts_go_round_three_storages_under_load_and_none_is_lost() {
     let round = ["disk-flock", "postgresql-inplace-update", "shared-memory-atomic"];
     let sandbox = Sandbox::new();
     let database = Database::new();
-    let tally = database.start(&sandbox, &["--swap-pause-max", "20000"]);
+    let args = [&["--swap-pause-max", "20000"], &PATIENT_FLAGS[..]].concat();
+    let tally = database.start(&sandbox, &args);
     let mut longest_pause_us = 0;
     let report = load_while(&tally, 8, || {
         for plugin in round.iter().cycle().take(CARRIES) {

@@ -3,8 +3,8 @@ use std::{io::Write, process::Stdio, thread};
 use tally_loadtest::Report;
 
 use crate::support::{
-    Database, Sandbox, Tally, ask, guest, load, load_beside_others, load_in_process, swap,
-    wait_until,
+    Database, PATIENT_FLAGS, Sandbox, Tally, ask, guest, load, load_beside_others, load_in_process,
+    swap, wait_until,
 };
 
 const EXACT: [&str; 4] = [
@@ -25,7 +25,8 @@ fn calls(plugin: &str) -> u64 {
 fn load_both_ways(plugin: &str, more: &[&str], mut judge: impl FnMut(&str, Report)) {
     let database = Database::new();
     let sandbox = Sandbox::new();
-    let tally = database.start(&sandbox, &[&["--plugin", plugin], more].concat());
+    let more = [more, &PATIENT_FLAGS].concat();
+    let tally = database.start(&sandbox, &[&["--plugin", plugin], &more[..]].concat());
     judge("over HTTP", load(&tally, CLIENTS, calls(plugin)));
     let flags = database.flags();
     let settings: Vec<_> = flags.iter().map(String::as_str).chain(more.iter().copied()).collect();
@@ -117,7 +118,10 @@ fn two_hosts_and_the_shell_change_the_same_row_exactly() {
     drop(tally);
     // Each method beside each other one, and beside somebody who knows nothing of versions.
     for (first, second) in [(0, 1), (0, 2), (1, 2), (2, 3)] {
-        let hosts = [first, second].map(|idx| database.start(&sandbox, &["--plugin", EXACT[idx]]));
+        let hosts = [first, second].map(|idx| {
+            let args = [&["--plugin", EXACT[idx]], &PATIENT_FLAGS[..]].concat();
+            database.start(&sandbox, &args)
+        });
         let before = ask(hosts[0].address(), "GET /count").count();
         let reports = thread::scope(|scope| {
             let runs =
@@ -217,17 +221,8 @@ fn values_and_keys_have_the_limits_of_the_contract_and_of_the_column() {
 fn two_connections_serve_many_clients() {
     let database = Database::new();
     let sandbox = Sandbox::new();
-    let args = [
-        "--plugin",
-        EXACT[1],
-        "--workers",
-        "2",
-        "--db-connections-max",
-        "2",
-        "--db-checkout-wait-max",
-        "20000",
-    ];
-    let tally = database.start(&sandbox, &args);
+    let args = ["--plugin", EXACT[1], "--workers", "2", "--db-connections-max", "2"];
+    let tally = database.start(&sandbox, &[&args[..], &PATIENT_FLAGS].concat());
     let report = load(&tally, 20, 20);
     assert!(report.verdict.right() && report.verdict.acknowledged == 400, "{report}");
     wait_until("there is one more, to watch whether the database answers", || {

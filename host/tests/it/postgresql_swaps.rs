@@ -1,6 +1,8 @@
 use std::thread;
 
-use crate::support::{Database, Sandbox, ask, load_with_swaps, overview, swap, wait_until};
+use crate::support::{
+    Database, PATIENT_FLAGS, Sandbox, ask, load_with_swaps, overview, swap, wait_until,
+};
 
 /// Methods of which calls exclude each other, so that both may serve at once.
 const EXACT: [&str; 2] = ["postgresql-inplace-update", "postgresql-row-level-locking"];
@@ -10,8 +12,8 @@ fn swaps_between_methods_lose_nothing_and_need_no_more_connections() {
     const SWAPS: u64 = 20;
     let database = Database::new();
     let sandbox = Sandbox::new();
-    let connections = ["--db-connections-max", "4", "--db-checkout-wait-max", "10000"];
-    let tally = database.start(&sandbox, &[&["--plugin", EXACT[0]], &connections[..]].concat());
+    let args = ["--plugin", EXACT[0], "--db-connections-max", "4"];
+    let tally = database.start(&sandbox, &[&args[..], &PATIENT_FLAGS].concat());
     let report = load_with_swaps(&tally, 4, &EXACT, || {
         wait_until("the swaps were made", || overview(&tally)["swaps"].as_u64().unwrap() >= SWAPS);
     });

@@ -23,6 +23,11 @@ const VARIABLES: [&str; 9] = [
     "PATH",
 ];
 
+/// How long a connection and a statement may take where every call of a load has to succeed: the machine is busy with other
+/// tests.
+pub const PATIENT_FLAGS: [&str; 4] =
+    ["--db-checkout-wait-max", "20000", "--db-statement-time-max", "20000"];
+
 /// A database of one test's own, on a server that others may use too. Dropped at the end.
 pub struct Database {
     name: String,

@@ -62,6 +62,12 @@ struct Known {
     group: Option<RaftGroup>,
 }
 
+impl Known {
+    fn partitions(&self) -> i32 {
+        i32::try_from(self.owners.len()).expect("members say how many there are as an i32")
+    }
+}
+
 /// Whom a call is for.
 #[derive(Clone, Copy, Debug)]
 pub enum Recipient<'a> {
@@ -83,12 +89,6 @@ impl Recipient<'_> {
             Self::Partition(partition) => Some(partition),
             Self::Entry(entry) => Some(entry.partition(count)),
         }
-    }
-}
-
-impl Known {
-    fn partitions(&self) -> i32 {
-        i32::try_from(self.owners.len()).expect("members say how many there are as an i32")
     }
 }
 

@@ -341,6 +341,36 @@ async fn atomic_calls_go_to_the_member_that_makes_them_fastest() {
 }
 
 #[tokio::test]
+async fn a_member_that_refuses_at_once_is_not_taken_for_the_fastest() {
+    const CALLS: usize = 300;
+    // ServiceNotFound
+    let refusing = Member::start(|kind, _| match kind {
+        ADD_AND_GET => failure(75, "why"),
+        _ => formality(),
+    });
+    let leader = Member::start(|kind, _| {
+        if kind == ADD_AND_GET {
+            thread::sleep(Duration::from_millis(5));
+        }
+        formality()
+    });
+    let client = refusing.client_beside(&[&leader], LONG);
+    // Afterwards both are connected.
+    let deadline = Instant::now() + LONG;
+    while leader.asked(ADD_AND_GET) == 0 {
+        assert!(Instant::now() < deadline, "the leader is never asked");
+        let _ = client.add_and_get("n", 1).await;
+    }
+    let before = refusing.asked(ADD_AND_GET);
+    for _ in 0..CALLS {
+        let outcome = client.add_and_get("n", 1).await;
+        assert!(matches!(outcome, Ok(1) | Err(Error::Refused(_))), "{outcome:?}");
+    }
+    let refused = refusing.asked(ADD_AND_GET) - before;
+    assert!((1..CALLS / 4).contains(&refused), "{refused}");
+}
+
+#[tokio::test]
 async fn an_answer_that_does_not_come_in_time_is_not_waited_for() {
     let member = Member::start(|kind, _| match kind {
         GET | SET => Reply::Silence,

@@ -1,7 +1,7 @@
 //! The counters in the granted map, page by page: one partition after the other, and within each in the order of the keys.
 //!
 //! The cluster keeps a partition in no order, and moves its entries when it grows. So all of it is fetched, and a cursor is a
-//! partition and the last key of the page: `7` or `7:key`.
+//! partition and the last key of the page: `7:key`.
 
 use std::ops::Bound::{Excluded, Unbounded};
 
@@ -19,31 +19,10 @@ const ENTRIES_PER_PAGE_MAX: u32 = 1_000;
 /// Partitions that are asked for at a time.
 const PARTITIONS_AT_ONCE_MAX: i32 = 16;
 
-/// Where a page begins.
-#[derive(Debug, PartialEq, Eq)]
-struct Cursor {
-    partition: i32,
-    /// The last key that was looked at.
-    after: Option<String>,
-}
-
-impl Cursor {
-    const BEGIN: Self = Self { partition: 0, after: None };
-
-    fn parse(text: &str) -> Option<Self> {
-        let (partition, after) = match text.split_once(':') {
-            Some((partition, key)) => (partition, Some(key.to_owned())),
-            None => (text, None),
-        };
-        Some(Self { partition: partition.parse().ok().filter(|number| 0 <= *number)?, after })
-    }
-
-    fn write(&self) -> String {
-        match &self.after {
-            Some(key) => format!("{}:{key}", self.partition),
-            None => self.partition.to_string(),
-        }
-    }
+/// The partition and the last key of the page before.
+fn parse(cursor: &str) -> Option<(i32, String)> {
+    let (partition, key) = cursor.split_once(':')?;
+    Some((partition.parse().ok().filter(|number| 0 <= *number)?, key.to_owned()))
 }
 
 /// The page that begins at `cursor`.
@@ -57,23 +36,23 @@ pub async fn page(
     cursor: Option<&str>,
     entries_max: u32,
 ) -> Result<Page, Error> {
-    let cursor = cursor.map_or(Some(Cursor::BEGIN), Cursor::parse).ok_or_else(|| {
-        Error::new(Fault::Refused, "the cursor is none that a listing of the map has returned")
-    })?;
-    let entries_max = entries_max.clamp(1, ENTRIES_PER_PAGE_MAX) as usize;
-    let mut filling = Filling { entries: Vec::new(), entries_max, cursor };
+    let mut filling = Filling::new(entries_max);
+    if let Some(cursor) = cursor {
+        let (partition, key) = parse(cursor).ok_or_else(|| {
+            Error::new(Fault::Refused, "the cursor is none that a listing of the map has returned")
+        })?;
+        (filling.partition, filling.after) = (partition, Some(key));
+    }
     let mut at_once = 1;
     loop {
-        let begin = filling.cursor.partition;
-        let wanted = begin..begin.saturating_add(at_once);
+        let wanted = filling.partition..filling.partition.saturating_add(at_once);
         let found = client.partitions(names.map(), wanted.clone()).await.map_err(harmless)?;
         for partition in &found {
-            if filling.add(partition, names) {
-                let next = Some(filling.cursor.write());
-                return Ok(Page { entries: filling.entries, next });
+            if let Some(next) = filling.add(partition, names) {
+                return Ok(Page { entries: filling.entries, next: Some(next) });
             }
         }
-        if filling.cursor.partition < wanted.end {
+        if filling.partition < wanted.end {
             return Ok(Page { entries: filling.entries, next: None });
         }
         at_once = filling.room_for(&found);
@@ -84,24 +63,29 @@ pub async fn page(
 struct Filling {
     entries: Vec<Entry>,
     entries_max: usize,
-    /// What was not looked at yet.
-    cursor: Cursor,
+    /// The next partition, and the last key of it that is on the page before.
+    partition: i32,
+    after: Option<String>,
 }
 
 impl Filling {
-    /// Adds the counters of the next partition, and says whether the page is full.
-    fn add(&mut self, found: &Partition, names: &Names) -> bool {
-        let rest = self.cursor.after.take().map_or(Unbounded, Excluded);
+    fn new(entries_max: u32) -> Self {
+        let entries_max = entries_max.clamp(1, ENTRIES_PER_PAGE_MAX) as usize;
+        Self { entries: Vec::new(), entries_max, partition: 0, after: None }
+    }
+
+    /// Adds the counters of the next partition; returns the cursor of the next page once this one is full.
+    fn add(&mut self, found: &Partition, names: &Names) -> Option<String> {
+        let rest = self.after.take().map_or(Unbounded, Excluded);
         for (key, number) in found.range((rest, Unbounded)) {
             let Some(counter) = names.counter(key) else { continue };
             self.entries.push(Entry { key: counter.to_owned(), stored: (*number).into() });
             if self.entries.len() == self.entries_max {
-                self.cursor.after = Some(key.clone());
-                return true;
+                return Some(format!("{}:{key}", self.partition));
             }
         }
-        self.cursor.partition += 1;
-        false
+        self.partition += 1;
+        None
     }
 
     /// How many partitions like these the page has room for, at least one: what is fetched in vain is fetched again for the
@@ -119,16 +103,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cursor_is_read_as_it_was_written() {
-        for (text, partition, after) in
-            [("0", 0, None), ("270:a", 270, Some("a")), ("3::", 3, Some(":")), ("3:", 3, Some(""))]
-        {
-            let cursor = Cursor { partition, after: after.map(str::to_owned) };
-            assert_eq!(Cursor::parse(text), Some(cursor));
-            assert_eq!(Cursor::parse(text).unwrap().write(), text);
+    fn a_cursor_is_a_partition_and_a_key_which_may_be_any() {
+        for (cursor, partition, key) in [("270:a", 270, "a"), ("3::", 3, ":"), ("0:", 0, "")] {
+            assert_eq!(parse(cursor), Some((partition, key.to_owned())));
         }
-        for text in ["", "x", "-1", "-1:a", ":a", "2147483648", " 1"] {
-            assert_eq!(Cursor::parse(text), None, "{text}");
+        for cursor in ["", "x", "7", "-1:a", ":a", "2147483648:a", " 1:a"] {
+            assert_eq!(parse(cursor), None, "{cursor}");
         }
     }
 }

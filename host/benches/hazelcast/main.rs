@@ -1,7 +1,7 @@
 //! What counting through Tally comes to on Hazelcast, against Hazelcast's own client for Python on the same cluster in the
 //! same run, and what becomes of the counts when members are killed.
 //!
-//! `compose/with-hazelcast compose/with-python-client cargo bench -p tally-host --bench hazelcast` prints the tables that
+//! `compose/with-hazelcast compose/with-python-tools cargo bench -p tally-host --bench hazelcast` prints the tables that
 //! stand in the README.
 
 mod kills;
@@ -27,9 +27,9 @@ const METHODS: [(&str, bool); 4] =
     [("no_lock", false), ("pessimistic", true), ("optimistic", true), ("atomic", true)];
 
 fn main() {
-    if ["HAZELCAST_CTL", "HAZELCAST_PYTHON"].iter().any(|name| env::var_os(name).is_none()) {
+    if ["HAZELCAST_CTL", "TOOLS_PYTHON"].iter().any(|name| env::var_os(name).is_none()) {
         eprintln!(
-            "this needs Hazelcast and its client for Python: run it by compose/with-hazelcast compose/with-python-client"
+            "this needs Hazelcast and its client for Python: run it by compose/with-hazelcast compose/with-python-tools"
         );
         process::exit(2);
     }

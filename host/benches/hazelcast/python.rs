@@ -18,13 +18,13 @@ const TIMES_MAX: u64 = 1_000_000;
 
 /// Increments per second.
 pub fn run(method: &str, clients: usize, time: Duration) -> f64 {
-    let python = env::var_os("HAZELCAST_PYTHON").expect("it was looked at before");
+    let python = env::var_os("TOOLS_PYTHON").expect("it was looked at before");
     let mut process = Command::new(python)
         .arg(PROGRAM)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
-        .expect("compose/with-python-client brings it");
+        .expect("compose/with-python-tools brings it");
     let mut requests = process.stdin.take().expect("it is piped");
     let mut answers = BufReader::new(process.stdout.take().expect("it is piped")).lines();
     let mut ask = |request: Value| -> Value {

@@ -388,14 +388,14 @@ struct Official {
 impl Official {
     fn start() -> Self {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/official/client.py");
-        let mut program = Command::new(needed("HAZELCAST_PYTHON"))
+        let mut program = Command::new(needed("TOOLS_PYTHON"))
             // Apart from the variables and packages of whoever runs this.
             .arg("-I")
             .arg(script)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
-            .expect("HAZELCAST_PYTHON is a Python");
+            .expect("TOOLS_PYTHON has a Python");
         let requests = program.stdin.take().unwrap();
         let lines = BufReader::new(program.stdout.take().unwrap()).lines();
         let (sender, answers) = mpsc::unbounded_channel();

@@ -23,8 +23,8 @@ use crate::{
     swap::{self, Swapper, directory, request::SwapHandle, status::Status},
 };
 
-/// How long the last work of a plugin may take when the host stops.
-const LAST_TICK_TIME_MAX: Duration = Duration::from_secs(10);
+/// How long the last work of a plugin may take when the host stops, and calls that are still under way.
+const LAST_WORK_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// Threads that read files, compile, and wait for locks.
 const BLOCKING_THREADS_MAX: usize = 8;
@@ -108,12 +108,17 @@ where
             // It only ever fails: nothing is sent.
             None => drop(stopped.changed().await),
         }
-        match timeout(LAST_TICK_TIME_MAX, swap::tick(&dispatcher.pool())).await {
-            Ok(Ok(())) => {}
-            Ok(Err(why)) => tracing::error!("{why}; it was the last before the end"),
-            Err(_) => tracing::error!(
-                "the plugin's last work at an interval took longer than {LAST_TICK_TIME_MAX:?}"
-            ),
+        let last = async {
+            if let Err(why) = swap::tick(&dispatcher.pool()).await {
+                tracing::error!("{why}; it was the last before the end");
+            }
+            // Also calls for which nobody waits any more: cut off now, they could lose a write.
+            dispatcher.drained().await;
+        };
+        if timeout(LAST_WORK_TIME_MAX, last).await.is_err() {
+            tracing::error!(
+                "the plugin's last work took longer than {LAST_WORK_TIME_MAX:?} and was cut off"
+            );
         }
     }
 }

@@ -182,6 +182,12 @@ impl Dispatcher {
         self.gate.closed.get()
     }
 
+    /// Waits until no call is under way on this thread, earlier plugins included.
+    pub async fn drained(&self) {
+        self.retired_drained().await;
+        self.pool().drained().await;
+    }
+
     /// Does what a step does at once; the future that is returned ends with the rest of it.
     fn begin(self: &Rc<Self>, step: Step) -> impl Future<Output = Result<(), String>> + 'static {
         let this = self.clone();
@@ -207,10 +213,7 @@ impl Dispatcher {
                     pool.warm_up().await.map_err(|error| error.to_string())?;
                     this.prepared.replace(Some(pool));
                 }
-                Step::Close => {
-                    this.retired_drained().await;
-                    this.pool().drained().await;
-                }
+                Step::Close => this.drained().await,
                 Step::Abandon => {}
                 Step::Publish(drain_max) => {
                     if timeout(drain_max, this.retired_drained()).await.is_err() {

@@ -45,7 +45,15 @@ impl Pool {
     ///
     /// [`CallError::NotExported`], and any other.
     pub async fn tick(self: &Rc<Self>) -> Result<(), CallError> {
-        self.with_instance(async move |instance| instance.tick().await).await
+        let Some(turn) = self.tick_turn().await else {
+            let why = "the work that it began before goes on for longer than --call-time-max";
+            return Err(CallError::Refused(Refusal::Other(why.into())));
+        };
+        let tick = async move |instance: &mut Instance| {
+            let _turn = turn;
+            instance.tick().await
+        };
+        self.with_instance(tick).await
     }
 }
 

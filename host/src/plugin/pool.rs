@@ -34,6 +34,8 @@ pub struct Pool {
     /// A permit for each instance that may exist.
     slots: Arc<Semaphore>,
     queued: Cell<u32>,
+    /// For one tick at a time: two could overwrite each other's work.
+    tick_turn: Arc<Semaphore>,
     /// Calls that were begun, or wait for a slot, and have not ended; those that never wait aside.
     under_way: Rc<UnderWay>,
 }
@@ -65,6 +67,7 @@ impl Pool {
             idle: RefCell::default(),
             slots,
             queued: Cell::new(0),
+            tick_turn: Arc::new(Semaphore::new(1)),
             under_way: Rc::default(),
         })
     }
@@ -101,16 +104,29 @@ impl Pool {
         if !self.plugin.waits() {
             return self.call_prompt(operation, key.to_owned());
         }
+        let key = key.to_owned();
+        self.with_instance(async move |instance| instance.call(operation, key).await).await
+    }
+
+    /// Has an instance do something that may wait, in a task that runs to its end even when the caller
+    /// has left or is told that it took too long: cut off between two steps, it would let go of a lock
+    /// while a write is still on its way.
+    ///
+    /// # Errors
+    ///
+    /// Those of `work`, and those of getting an instance.
+    pub(super) async fn with_instance<T: 'static>(
+        self: &Rc<Self>,
+        work: impl AsyncFnOnce(&mut Instance) -> Result<T, CallError> + 'static,
+    ) -> Result<T, CallError> {
         let under_way = self.begin();
         let slot = self.slot().await?;
-        // A call that waits is a task of its own and runs to its end even when its caller has left:
-        // cut off between two steps, it would let go of a lock while a write is still on its way.
-        let (this, key) = (self.clone(), key.to_owned());
+        let this = self.clone();
         let call_time = self.plugin.limits.call_time();
         let call = task::spawn_local(async move {
-            let _under_way = under_way;
-            let run = this.run(slot, operation, key);
-            match timeout(call_time * UNHEARD_CALL_TIME_FACTOR, run).await {
+            let _held = (under_way, slot);
+            let done = this.on_instance(work);
+            match timeout(call_time * UNHEARD_CALL_TIME_FACTOR, done).await {
                 Ok(outcome) => outcome,
                 Err(_) => {
                     tracing::warn!(
@@ -128,24 +144,10 @@ impl Pool {
         }
     }
 
-    /// Has an instance do something that takes a while, but no longer than a call may.
-    ///
-    /// # Errors
-    ///
-    /// Those of `work`, and those of getting an instance.
-    pub(super) async fn with_instance<T>(
-        self: &Rc<Self>,
-        work: impl AsyncFnOnce(&mut Instance) -> Result<T, CallError>,
-    ) -> Result<T, CallError> {
-        let _under_way = self.begin();
-        let _slot = self.slot().await?;
-        let done = async {
-            let mut instance = self.instance().await?;
-            let answer = work(&mut instance).await;
-            self.put_back(instance, &answer);
-            answer
-        };
-        timeout(self.plugin.limits.call_time(), done).await.unwrap_or(Err(CallError::TimedOut))
+    /// The right to tick; none where the tick before goes on for longer than a call may.
+    pub(super) async fn tick_turn(&self) -> Option<OwnedSemaphorePermit> {
+        let turn = self.tick_turn.clone().acquire_owned();
+        timeout(self.plugin.limits.call_time(), turn).await.ok()?.ok()
     }
 
     /// Such calls never overlap on one thread, so one instance serves them all.
@@ -159,14 +161,12 @@ impl Pool {
         answer
     }
 
-    async fn run(
+    async fn on_instance<T>(
         &self,
-        _slot: OwnedSemaphorePermit,
-        operation: Operation,
-        key: String,
-    ) -> Result<i64, CallError> {
+        work: impl AsyncFnOnce(&mut Instance) -> Result<T, CallError>,
+    ) -> Result<T, CallError> {
         let mut instance = self.instance().await?;
-        let answer = instance.call(operation, key).await;
+        let answer = work(&mut instance).await;
         self.put_back(instance, &answer);
         answer
     }

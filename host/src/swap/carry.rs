@@ -185,7 +185,9 @@ impl Carry {
         if self.copied.borrow().is_empty() {
             return;
         }
-        let undone = match self.take_copies_from(&self.to).await {
+        // What arrives later would stay, so the journal tells of it then.
+        let arrived = writes_ended(&self.to).await;
+        let undone = match self.take_copies_from(&self.to).await.and(arrived) {
             Ok(()) => self.journal.forget(),
             Err(why) => Err(why),
         };
@@ -259,9 +261,20 @@ async fn reset(
     entries.iter_mut().for_each(|entry| entry.value = 0);
     for some in entries.chunks(ENTRIES_PER_PUT_MAX) {
         deadline.check()?;
-        pool.put(some.to_vec()).await.map_err(|error| error.to_string())?;
+        if let Err(error) = pool.put(some.to_vec()).await {
+            // Zeros that arrive later would overwrite what is counted there next.
+            writes_ended(pool).await?;
+            return Err(error.to_string());
+        }
     }
     Ok(())
+}
+
+/// Waits for writes that nobody has waited for to their end.
+async fn writes_ended(pool: &Pool) -> Result<(), String> {
+    timeout(TIDY_TIME_MAX, pool.drained())
+        .await
+        .map_err(|_| format!("a write there has not ended within {TIDY_TIME_MAX:?}"))
 }
 
 /// Lists all counters other than 0, page by page.

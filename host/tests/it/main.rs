@@ -43,6 +43,8 @@ mod postgresql_swaps;
 mod scenarios;
 /// Clients that are slow on purpose.
 mod slow_clients;
+/// Plugins that take longer than anybody waits for them.
+mod slow_plugins;
 /// What the program says when it is started wrongly, and where settings come from.
 mod starting;
 /// The end of the process.

@@ -8,7 +8,7 @@ use std::{
 #[path = "../../../build/guests.rs"]
 mod build;
 
-const GUESTS: [&str; 7] = [
+const GUESTS: [&str; 8] = [
     "guest-disk-truncate",
     "guest-first-call",
     "guest-hostile",
@@ -16,6 +16,7 @@ const GUESTS: [&str; 7] = [
     "guest-hostile-prompt",
     "guest-hostile-sql",
     "guest-periodic",
+    "guest-slow",
 ];
 
 /// The `.wasm` file of one of them; all are compiled when the first is asked for.

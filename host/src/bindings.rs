@@ -49,11 +49,12 @@ pub const ENTRIES_INTERFACE: &str = "tally:counter/entries@1.0.0";
 pub const PERIODIC_INTERFACE: &str = "tally:counter/periodic@1.0.0";
 
 /// The interfaces of our own that plugins can import.
-pub const OFFERED_INTERFACES: [&str; 6] = [
+pub const OFFERED_INTERFACES: [&str; 7] = [
     "tally:shared-memory/cells@1.0.0",
     "tally:file-lock/locks@1.0.0",
     "tally:sql/database@1.0.0",
     "tally:hazelcast/map@1.0.0",
     "tally:hazelcast/atomic-long@1.0.0",
     "tally:hazelcast/types@1.0.0",
+    "tally:panic/report@1.0.0",
 ];

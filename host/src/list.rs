@@ -11,17 +11,26 @@ use crate::{
     },
 };
 
-/// Describes every known plugin, one paragraph each, as text.
+/// Describes every known plugin and the file that is chosen, one paragraph each, as text.
 ///
 /// # Errors
 ///
-/// When the plugin directory can't be read, or the engine can't be made.
+/// When the plugin directory or the file can't be read, or the engine can't be made.
 pub fn plugins(config: &Config) -> anyhow::Result<String> {
     let catalog = Catalog::new(config.plugins.plugin_dir.as_deref())?;
     let region_name = setup::default_region_name(config.port);
     let loader = setup::loader(&config.plugins, &config.plugin_limits, region_name, 1)?;
     let mut text = String::new();
-    for known in catalog.plugins() {
+    let mut plugins = catalog.plugins().to_vec();
+    if let Some(choice) =
+        config.plugins.plugin.as_deref().filter(|choice| choice.ends_with(".wasm"))
+    {
+        let chosen = catalog.find(choice)?;
+        if plugins.iter().all(|known| known.source != chosen.source) {
+            plugins.push(chosen);
+        }
+    }
+    for known in &plugins {
         describe(&mut text, known, &loader, config).expect("writing to a string");
     }
     Ok(text)

@@ -5,6 +5,7 @@ pub mod file_lock;
 pub mod hazelcast;
 pub mod lock_times;
 pub mod log;
+pub mod panic;
 pub mod shared_memory;
 pub mod sql;
 mod standard;
@@ -20,6 +21,7 @@ use file_lock::{FileLockCtx, FileLockCtxView, LockScope};
 use hazelcast::{AtomicLongs, Hazelcast, Map, MapView};
 use lock_times::LockTimes;
 use log::{LogStream, PluginLog};
+use panic::LastWords;
 use shared_memory::{LazyRegion, SharedMemoryCtx};
 use sql::{Connections, Database, SqlCtx, SqlCtxView};
 
@@ -158,8 +160,8 @@ impl FromStr for Capability {
     }
 }
 
-/// Links the interfaces of `capabilities`, and WASI's streams and polling, which reach nothing by
-/// themselves.
+/// Links the interfaces of `capabilities`, and those that need no grant because they reach nothing by
+/// themselves: WASI's streams and polling, and the report of a panic.
 ///
 /// # Errors
 ///
@@ -169,6 +171,7 @@ pub fn link<T: LentView>(
     linker: &mut Linker<T>,
 ) -> wasmtime::Result<()> {
     wasmtime_wasi_io::add_to_linker_async(linker)?;
+    panic::add_to_linker(linker, |state| &mut state.lent().last_words)?;
     capabilities.iter().try_for_each(|capability| capability.link(linker))
 }
 
@@ -247,6 +250,7 @@ impl Grants {
         };
         Ok(Lent {
             table,
+            last_words: LastWords::default(),
             wasi: wasi.build(),
             config: self.settings.iter().cloned().collect(),
             shared_memory: region.map(SharedMemoryCtx::new),
@@ -269,6 +273,8 @@ pub struct OnThread {
 
 /// What one instance was lent. Dropping it gives everything back: locks are released, files closed.
 pub struct Lent {
+    /// Why it says that it breaks off.
+    pub last_words: LastWords,
     table: ResourceTable,
     wasi: WasiCtx,
     config: WasiConfigVariables,

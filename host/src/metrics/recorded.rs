@@ -111,6 +111,8 @@ fn trap(reason: TrapReason) -> &'static str {
         TrapReason::CpuTime => "cpu_time",
         TrapReason::StackOverflow => "stack_overflow",
         TrapReason::HostCalls => "host_calls",
+        TrapReason::Memory { .. } => "memory",
+        TrapReason::Panic => "panic",
         TrapReason::Unfinished(Unfinished::Transaction) => "open_transaction",
         TrapReason::Unfinished(Unfinished::Lock) => "held_lock",
         TrapReason::Other => "other",

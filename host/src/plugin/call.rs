@@ -15,6 +15,17 @@ pub enum Operation {
     Reset,
 }
 
+impl Operation {
+    /// The exported function that does it.
+    pub fn function(self) -> &'static str {
+        match self {
+            Self::Increment(_) => "increment",
+            Self::Get => "get",
+            Self::Reset => "reset",
+        }
+    }
+}
+
 /// Why a call has no answer from the plugin.
 #[derive(Debug)]
 pub enum CallError {
@@ -95,15 +106,33 @@ pub enum TrapReason {
     StackOverflow,
     /// It called the host more often than a call may.
     HostCalls,
+    /// It could not go on without memory beyond its limit.
+    Memory {
+        /// What it would have had, in bytes.
+        asked: usize,
+        /// What it may have, in bytes.
+        allowed: usize,
+    },
+    /// It said that it panicked; its message is in the log.
+    Panic,
     /// It returned without ending this, which was ended with its instance.
     Unfinished(Unfinished),
-    /// Anything else, a panic above all.
+    /// Anything else.
     Other,
 }
 
 impl fmt::Display for TrapReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::Memory { asked, allowed } => {
+                let mib = |bytes: &usize| *bytes as f64 / f64::from(1 << 20);
+                let (asked, allowed) = (mib(asked), mib(allowed));
+                return write!(
+                    f,
+                    "it asked for {asked:.1} MiB of memory, more than --plugin-memory-max ({allowed} MiB)"
+                );
+            }
+            Self::Panic => "it panicked; the host's log says why",
             Self::CpuTime => "it computed for longer than --call-cpu-max",
             Self::StackOverflow => "its stack overflowed",
             Self::HostCalls => "it called the host more often than --host-calls-max",

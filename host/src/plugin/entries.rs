@@ -60,7 +60,8 @@ impl Pool {
 impl Instance {
     async fn list(&mut self, cursor: Option<String>, entries_max: u32) -> Result<Page, CallError> {
         let [list, _] = self.entries()?;
-        let answer: Result<Page, Error> = self.invoke(list, (cursor, entries_max)).await?;
+        let answer: Result<Page, Error> =
+            self.invoke(("list", list), (cursor, entries_max)).await?;
         let page = answer.map_err(refused)?;
         if page.entries.len() > entries_max as usize {
             tracing::warn!(
@@ -74,14 +75,14 @@ impl Instance {
 
     async fn put(&mut self, entries: Vec<Entry>) -> Result<(), CallError> {
         let [_, put] = self.entries()?;
-        let answer: Result<(), Error> = self.invoke(put, (entries,)).await?;
+        let answer: Result<(), Error> = self.invoke(("put", put), (entries,)).await?;
         answer.map_err(refused)
     }
 
     async fn tick(&mut self) -> Result<(), CallError> {
         let tick = self.plugin().exports.tick;
         let tick = tick.ok_or(CallError::NotExported(PERIODIC_INTERFACE))?;
-        let answer: Result<(), String> = self.invoke(tick, ()).await?;
+        let answer: Result<(), String> = self.invoke(("tick", tick), ()).await?;
         answer.map_err(|why| CallError::Refused(Refusal::Other(why)))
     }
 

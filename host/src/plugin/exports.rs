@@ -1,9 +1,15 @@
 //! Finds the functions of the contract in a component.
 
-use anyhow::{Context, bail};
-use wasmtime::component::{Component, ComponentExportIndex};
+use anyhow::{Context, anyhow, bail};
+use wasmtime::component::{
+    Component, ComponentExportIndex, ComponentNamedList, Lift, Lower, types::ComponentItem,
+};
 
-use crate::bindings::{COUNTER_INTERFACE, ENTRIES_INTERFACE, PERIODIC_INTERFACE};
+use crate::bindings::{
+    COUNTER_INTERFACE, ENTRIES_INTERFACE, PERIODIC_INTERFACE,
+    exports::tally::counter::counter::Error,
+    optional::exports::tally::counter::entries::{self, Entry, Page},
+};
 
 /// Where a component exports what the host calls.
 #[derive(Clone, Copy)]
@@ -17,18 +23,32 @@ pub struct Exports {
 }
 
 impl Exports {
-    /// Their types are checked when the component is linked and instantiated.
+    /// Looks for those of the contract, and checks their types.
     ///
     /// # Errors
     ///
-    /// Names the first item that is missing.
+    /// Names the first item that is missing or of another type.
     pub fn find(component: &Component) -> anyhow::Result<Self> {
-        Ok(Self {
+        let found = Self {
             counter: functions(component, COUNTER_INTERFACE, ["increment", "get", "reset"])?
                 .with_context(|| format!("it does not export the interface {COUNTER_INTERFACE}"))?,
             entries: functions(component, ENTRIES_INTERFACE, ["list", "put"])?,
             tick: functions(component, PERIODIC_INTERFACE, ["tick"])?.map(|[tick]| tick),
-        })
+        };
+        let check = Check { component, interface: COUNTER_INTERFACE };
+        check.function::<(String, i64), Result<i64, Error>>("increment")?;
+        check.function::<(String,), Result<i64, Error>>("get")?;
+        check.function::<(String,), Result<(), Error>>("reset")?;
+        if found.lists() {
+            let check = Check { component, interface: ENTRIES_INTERFACE };
+            check.function::<(Option<String>, u32), Result<Page, entries::Error>>("list")?;
+            check.function::<(Vec<Entry>,), Result<(), entries::Error>>("put")?;
+        }
+        if found.ticks() {
+            let check = Check { component, interface: PERIODIC_INTERFACE };
+            check.function::<(), Result<(), String>>("tick")?;
+        }
+        Ok(found)
     }
 
     /// Whether it can list its counters and be given some.
@@ -46,6 +66,35 @@ impl Exports {
         let entries = self.entries.map(|_| "entries");
         let periodic = self.tick.map(|_| "periodic");
         ["counter"].into_iter().chain(entries).chain(periodic).collect()
+    }
+}
+
+/// Compares functions with what is called, so that a call never meets another type.
+struct Check<'a> {
+    component: &'a Component,
+    interface: &'a str,
+}
+
+impl Check<'_> {
+    fn function<P, R>(&self, name: &str) -> anyhow::Result<()>
+    where
+        P: ComponentNamedList + Lower,
+        (R,): ComponentNamedList + Lift,
+    {
+        let engine = self.component.engine();
+        let ty = self.component.component_type();
+        let interface = ty.get_export(engine, self.interface).map(|export| export.ty);
+        let function = match &interface {
+            Some(ComponentItem::ComponentInstance(interface)) => interface.get_export(engine, name),
+            _ => None,
+        };
+        let interface = self.interface;
+        match function.map(|export| export.ty) {
+            Some(ComponentItem::ComponentFunc(function)) => function
+                .typecheck::<P, (R,)>(&ty.instance_type())
+                .map_err(|error| anyhow!("its {interface} has another {name}: {error:#}")),
+            _ => bail!("its {interface} has no function {name}"),
+        }
     }
 }
 

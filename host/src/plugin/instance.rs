@@ -107,7 +107,7 @@ impl Instance {
     /// [`CallError::Refused`], after which the instance is as good as new, and
     /// [`CallError::Trapped`], after which it must be dropped.
     pub async fn call(&mut self, operation: Operation, key: String) -> Result<i64, CallError> {
-        self.begin_call();
+        self.begin_call(operation.function());
         let store = &mut self.store;
         let answer = match operation {
             Operation::Increment(delta) => self.increment.call_async(store, (key, delta)).await,
@@ -123,7 +123,7 @@ impl Instance {
     ///
     /// As for [`Self::call`].
     pub fn call_prompt(&mut self, operation: Operation, key: String) -> Result<i64, CallError> {
-        self.begin_call();
+        self.begin_call(operation.function());
         let store = &mut self.store;
         let answer = match operation {
             Operation::Increment(delta) => self.increment.call(store, (key, delta)),
@@ -143,7 +143,7 @@ impl Instance {
     /// It handles many counters at a time, and so is given a larger allowance.
     pub(super) async fn invoke<P, R>(
         &mut self,
-        function: ComponentExportIndex,
+        (name, function): (&'static str, ComponentExportIndex),
         params: P,
     ) -> Result<R, CallError>
     where
@@ -155,7 +155,7 @@ impl Instance {
         let function = found.map_err(|error| {
             CallError::NoInstance(format!("its exports are not what Tally calls: {error:#}"))
         })?;
-        self.begin_call();
+        self.begin_call(name);
         let state = self.store.data_mut();
         state.host_calls_left = state.host_calls_left.saturating_mul(BULK_FACTOR);
         // One that can't be suspended would hold its thread for as long.
@@ -176,32 +176,59 @@ impl Instance {
         self.calls_left == 0
     }
 
-    fn begin_call(&mut self) {
+    fn begin_call(&mut self, function: &'static str) {
         self.calls_left = self.calls_left.saturating_sub(1);
         refill(&mut self.store, &self.plugin);
+        self.store.data_mut().function = function;
     }
 
-    fn end_call(&self, answer: wasmtime::Result<(Result<i64, Error>,)>) -> Result<i64, CallError> {
+    fn end_call(
+        &mut self,
+        answer: wasmtime::Result<(Result<i64, Error>,)>,
+    ) -> Result<i64, CallError> {
         self.judge(answer)?.0.map_err(CallError::Refused)
     }
 
     /// Whether the guest returned in good order, whatever its answer.
-    fn judge<T>(&self, answer: wasmtime::Result<T>) -> Result<T, CallError> {
-        match answer {
-            Ok(answer) => match self.store.data().lent.unfinished() {
-                None => Ok(answer),
+    fn judge<T>(&mut self, answer: wasmtime::Result<T>) -> Result<T, CallError> {
+        let state = self.store.data_mut();
+        let (reason, why) = match answer {
+            Ok(answer) => match state.lent.unfinished() {
+                None => return Ok(answer),
                 // Whatever it says: what it did in a transaction is undone with the instance.
                 Some(unfinished) => {
                     let reason = TrapReason::Unfinished(unfinished);
-                    tracing::warn!(plugin = self.plugin.name(), "the plugin broke off: {reason}");
-                    Err(CallError::Trapped(reason))
+                    (reason, reason.to_string())
                 }
             },
             Err(error) => {
-                let reason = reason_of(&error);
-                tracing::warn!(plugin = self.plugin.name(), "the plugin broke off: {error:#}");
-                Err(CallError::Trapped(reason))
+                let said = state.lent.last_words.take();
+                let reason = self.reason_of(&error, said.is_some());
+                let why = match (reason, said) {
+                    (TrapReason::Memory { .. }, _) => reason.to_string(),
+                    (_, Some(said)) => format!("it panicked: {}", said.escape_debug()),
+                    (_, None) => format!("{error:#}"),
+                };
+                (reason, why)
             }
+        };
+        self.plugin.log_break(self.store.data().function, &why);
+        Err(CallError::Trapped(reason))
+    }
+
+    fn reason_of(&self, error: &wasmtime::Error, panicked: bool) -> TrapReason {
+        if error.is::<HostCallsExceeded>() {
+            return TrapReason::HostCalls;
+        }
+        match (error.downcast_ref::<Trap>(), self.store.data().limiter.refused_bytes) {
+            (Some(Trap::Interrupt), _) => TrapReason::CpuTime,
+            (Some(Trap::StackOverflow), _) => TrapReason::StackOverflow,
+            // A guest that gets no memory gives up by itself, each language in its own way.
+            (Some(Trap::UnreachableCodeReached), Some(asked)) => {
+                TrapReason::Memory { asked, allowed: self.plugin.limits.memory_bytes_max() }
+            }
+            _ if panicked => TrapReason::Panic,
+            _ => TrapReason::Other,
         }
     }
 }
@@ -212,8 +239,9 @@ fn as_zero((answer,): (Result<(), Error>,)) -> (Result<i64, Error>,) {
 
 /// A store with what the plugin is lent, and its limits.
 fn store(plugin: &Plugin, shared: &OnThread) -> anyhow::Result<Store<State>> {
+    let memory_bytes_max = plugin.limits.memory_bytes_max();
     let limits = StoreLimitsBuilder::new()
-        .memory_size(plugin.limits.memory_bytes_max())
+        .memory_size(memory_bytes_max)
         .table_elements(TABLE_ELEMENTS_MAX)
         .instances(CORE_INSTANCES_MAX)
         .memories(MEMORIES_MAX)
@@ -221,9 +249,10 @@ fn store(plugin: &Plugin, shared: &OnThread) -> anyhow::Result<Store<State>> {
         .build();
     let state = State {
         lent: plugin.grants.lend(shared)?,
-        limiter: Limiter::new(limits, plugin.usage.clone()),
+        limiter: Limiter::new(limits, memory_bytes_max, plugin.usage.clone()),
         computing_left: Duration::ZERO,
         computing_since: Instant::now(),
+        function: "",
         host_calls_left: 0,
     };
     let mut store = Store::new(plugin.pre.engine(), state);
@@ -283,6 +312,8 @@ fn account_for_host_calls(store: &mut Store<State>) {
 fn refill(store: &mut Store<State>, plugin: &Plugin) {
     let limits = &plugin.limits;
     let state = store.data_mut();
+    state.limiter.refused_bytes = None;
+    state.lent.last_words.take();
     state.host_calls_left = limits.host_calls_max;
     state.computing_left = Duration::from_millis(limits.call_cpu_max.into());
     store.set_epoch_deadline(1);
@@ -298,14 +329,3 @@ impl fmt::Display for HostCallsExceeded {
 }
 
 impl std::error::Error for HostCallsExceeded {}
-
-fn reason_of(error: &wasmtime::Error) -> TrapReason {
-    if error.is::<HostCallsExceeded>() {
-        return TrapReason::HostCalls;
-    }
-    match error.downcast_ref::<Trap>() {
-        Some(Trap::Interrupt) => TrapReason::CpuTime,
-        Some(Trap::StackOverflow) => TrapReason::StackOverflow,
-        _ => TrapReason::Other,
-    }
-}

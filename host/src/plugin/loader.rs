@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use wasmtime::{
     Engine,
     component::{Component, Linker},
@@ -10,6 +10,7 @@ use wasmtime::{
 
 use super::{
     cache::CompileCache,
+    call::TrapReason,
     catalog::{KnownPlugin, Source},
     exports::Exports,
     grants::Lender,
@@ -22,8 +23,17 @@ use super::{
 };
 use crate::{
     bindings::ContractPre,
-    capabilities::{self, Capability, Grants},
+    capabilities::{
+        self, Capability, Grants,
+        log::{Ration, Verdict},
+    },
 };
+
+/// What a component counts its memory in.
+const PAGE_BYTES: u64 = 64 * 1024;
+
+/// Calls that broke off of which the log tells in a second, for each plugin.
+const BREAKS_PER_SECOND_MAX: u32 = 10;
 
 /// A component that is compiled and checked, before anything is lent to it.
 pub struct Inspected {
@@ -52,6 +62,8 @@ pub struct Plugin {
     pub(super) grants: Grants,
     pub(super) limits: PluginLimits,
     pub(super) usage: Arc<Usage>,
+    /// Lines about calls that broke off.
+    breaks: Ration,
 }
 
 impl Plugin {
@@ -133,6 +145,16 @@ impl Plugin {
     pub fn waits(&self) -> bool {
         self.waits
     }
+
+    /// Tells in the log that a call of `function` broke off, unless there were too many of late.
+    pub(super) fn log_break(&self, function: &str, why: &str) {
+        let plugin = self.name();
+        let Verdict::Log { dropped_before } = self.breaks.judge() else { return };
+        if dropped_before > 0 {
+            tracing::warn!(plugin, "{dropped_before} more calls of this plugin broke off");
+        }
+        tracing::warn!(plugin, function, "the plugin broke off: {why}");
+    }
 }
 
 /// Loads plugins.
@@ -181,6 +203,7 @@ impl Loader {
             grants,
             limits: self.limits.clone(),
             usage: Arc::default(),
+            breaks: Ration::new(BREAKS_PER_SECOND_MAX),
         }))
     }
 
@@ -216,6 +239,7 @@ impl Loader {
         let Outline { imports, .. } = Outline::read(wasm)?;
         let capabilities = self.check_granted(known, &imports)?;
         let component = self.compile(wasm)?;
+        self.check_memory(&component)?;
         let exports = Exports::find(&component)?;
         let pre = self.link(&component, &capabilities)?;
         let digest = source::digest(wasm);
@@ -239,6 +263,15 @@ impl Loader {
         Ok(component)
     }
 
+    /// Refuses a component that could never be instantiated.
+    fn check_memory(&self, component: &Component) -> anyhow::Result<()> {
+        let pages = component.resources_required().and_then(|needs| needs.max_initial_memory_size);
+        let asked = pages.unwrap_or(0).saturating_mul(PAGE_BYTES);
+        let (asked, allowed) = (usize::try_from(asked)?, self.limits.memory_bytes_max());
+        ensure!(asked <= allowed, "{}", TrapReason::Memory { asked, allowed });
+        Ok(())
+    }
+
     /// The capabilities behind the imports, if all of them may be used.
     fn check_granted(
         &self,
@@ -247,7 +280,7 @@ impl Loader {
     ) -> anyhow::Result<BTreeSet<Capability>> {
         let granted = self.lender.capabilities(known);
         let mut imported = BTreeSet::new();
-        for import in imports.iter().filter(|import| !is_io(import) && !is_types(import)) {
+        for import in imports.iter().filter(|import| !needs_no_grant(import)) {
             let Some(capability) = Capability::of_interface(import) else {
                 bail!("it imports {import}, which Tally does not offer");
             };
@@ -277,14 +310,16 @@ impl Loader {
     }
 }
 
-/// Streams and polling need no grant: they reach nothing by themselves.
-fn is_io(import: &str) -> bool {
-    import.starts_with("wasi:io/")
+/// Some imports reach nothing by themselves: streams and polling, types that come with the interfaces which use them, and
+/// the report of a panic.
+fn needs_no_grant(import: &str) -> bool {
+    let reach_nothing = ["tally:hazelcast/types@", "tally:panic/report@"];
+    is_io(import) || reach_nothing.iter().any(|interface| import.starts_with(interface))
 }
 
-/// Types reach nothing either; they come with the interfaces that use them.
-fn is_types(import: &str) -> bool {
-    import.starts_with("tally:hazelcast/types@")
+/// Streams and polling.
+fn is_io(import: &str) -> bool {
+    import.starts_with("wasi:io/")
 }
 
 fn cant_load(known: &KnownPlugin) -> String {

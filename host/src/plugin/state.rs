@@ -17,6 +17,8 @@ pub struct State {
     pub(super) computing_left: Duration,
     /// When the guest was entered last.
     pub(super) computing_since: Instant,
+    /// The exported function that is called.
+    pub(super) function: &'static str,
     /// Functions of the host that the present call may still call.
     pub(super) host_calls_left: u32,
 }

@@ -29,13 +29,17 @@ impl Usage {
 /// Keeps one instance within its limits and notes what it uses.
 pub(super) struct Limiter {
     limits: StoreLimits,
+    memory_bytes_max: usize,
+    /// The memory that the present call has asked for last of what it may not have, in bytes.
+    pub refused_bytes: Option<usize>,
     usage: Arc<Usage>,
 }
 
 impl Limiter {
-    pub fn new(limits: StoreLimits, usage: Arc<Usage>) -> Self {
+    /// Within `limits`, of which `memory_bytes_max` is one.
+    pub fn new(limits: StoreLimits, memory_bytes_max: usize, usage: Arc<Usage>) -> Self {
         usage.instances.fetch_add(1, Relaxed);
-        Self { limits, usage }
+        Self { limits, memory_bytes_max, refused_bytes: None, usage }
     }
 }
 
@@ -55,6 +59,8 @@ impl ResourceLimiter for Limiter {
         let grows = self.limits.memory_growing(current, desired, maximum)?;
         if grows {
             self.usage.memory_bytes_max.fetch_max(desired, Relaxed);
+        } else if self.memory_bytes_max < desired {
+            self.refused_bytes = Some(desired);
         }
         Ok(grows)
     }

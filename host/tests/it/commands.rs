@@ -1,4 +1,4 @@
-use crate::support::{Sandbox, guest};
+use crate::support::{Sandbox, bundled, guest, renamed};
 
 #[test]
 fn the_help_never_shows_a_password() {
@@ -26,7 +26,8 @@ fn plugins_lists_what_each_promises_imports_and_was_granted() {
     ] {
         assert!(atomic.contains(part), "no {part:?} in {atomic}");
     }
-    assert_eq!(atomic.matches('@').count(), 1, "it imports nothing else");
+    assert!(atomic.contains("tally:panic/report@1.0.0"));
+    assert_eq!(atomic.matches('@').count(), 2, "it imports nothing else");
     assert!(paragraph(&text, "shared-memory-no-lock").contains("may lose increments"));
     let region = sandbox.path().join("region");
     assert!(!region.exists(), "listing makes no region");
@@ -64,6 +65,36 @@ fn a_plugin_file_is_listed_and_refused_until_it_is_granted_what_it_imports() {
     }
     let with = list("mine=shared-memory+file-lock+clocks+log");
     assert!(!paragraph(&with, "mine").contains("refused"), "{with}");
+}
+
+#[test]
+fn a_plugin_that_could_never_be_called_is_refused_when_it_is_loaded() {
+    let sandbox = Sandbox::new();
+    // `delta` is of the type u64 instead of s64.
+    let other = renamed(bundled("shared-memory-atomic"), "\x05deltax", "\x05deltaw");
+    std::fs::write(sandbox.path().join("other.wasm"), other).unwrap();
+    let reason = "its tally:counter/counter@1.0.0 has another increment";
+    check_listed_and_refused(&sandbox, "other", &["--grant", "other=shared-memory"], reason);
+    let greedy = bundled("shared-memory-atomic");
+    std::fs::write(sandbox.path().join("greedy.wasm"), greedy).unwrap();
+    let args = ["--grant", "greedy=shared-memory", "--plugin-memory-max", "1"];
+    let reason = "it asked for 1.1 MiB of memory, more than --plugin-memory-max (1 MiB)";
+    check_listed_and_refused(&sandbox, "greedy", &args, reason);
+}
+
+/// `tally plugins` shows the reason, and a host does not start with it.
+fn check_listed_and_refused(sandbox: &Sandbox, plugin: &str, args: &[&str], reason: &str) {
+    let file = format!("{plugin}.wasm");
+    let args = [&["--plugin", &file], args].concat();
+    let output = sandbox.run(&[&args[..], &["plugins"]].concat());
+    assert!(output.status.success(), "{output:?}");
+    let text = String::from_utf8(output.stdout).unwrap();
+    let listed = paragraph(&text, plugin);
+    assert!(listed.contains(reason), "{listed}");
+    let output = sandbox.run(&args);
+    assert_eq!(output.status.code(), Some(2));
+    let message = String::from_utf8_lossy(&output.stderr);
+    assert!(message.contains(reason), "{message}");
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::{
 
 use rustix::process::Signal;
 
-use crate::support::{Answer, Connection, Sandbox, Tally, ask, guest};
+use crate::support::{Answer, Connection, Sandbox, Tally, ask, guest, wait_until};
 
 /// A plugin whose calls may wait, and one whose calls never do: they are called in different ways.
 const GUESTS: [(&str, &str); 2] = [
@@ -33,11 +33,11 @@ fn a_plugin_that_misbehaves_costs_its_own_caller_an_error_and_the_next_call_succ
     let with_both = [
         ("loop", "--call-cpu-max"),
         ("recurse", "stack"),
-        ("grow", "trapped"),
-        ("panic", "trapped"),
+        ("grow", "MiB of memory, more than --plugin-memory-max (16 MiB)"),
+        ("panic", "panicked"),
     ];
     let with_waiting =
-        [("host-calls", "--host-calls-max"), ("hold-and-panic", "trapped"), ("hoard", "trapped")];
+        [("host-calls", "--host-calls-max"), ("hold-and-panic", "panicked"), ("hoard", "trapped")];
     for (guest, more) in [(GUESTS[0], &with_waiting[..]), (GUESTS[1], &[])] {
         let sandbox = Sandbox::new();
         let tally = start_guest(&sandbox, guest, &["--workers", "1"]);
@@ -142,4 +142,36 @@ fn what_a_plugin_writes_is_in_the_log_under_its_name_and_rationed() {
     // A second may pass during the call, after which the ration is fresh.
     assert!((10..=50).contains(&lines.len()), "{} lines", lines.len());
     assert!(lines[0].contains("guest_hostile"), "{}", lines[0]);
+}
+
+#[test]
+fn why_a_plugin_panicked_is_in_the_log_without_a_grant_cut_and_rationed() {
+    let sandbox = Sandbox::new();
+    let tally = start_guest(&sandbox, GUESTS[1], &["--workers", "1"]);
+    let panics = || -> Vec<String> {
+        let log = sandbox.stderr();
+        log.lines().filter(|line| line.contains("it panicked: ")).map(String::from).collect()
+    };
+    assert_eq!(increment(&tally, "panic-at-length").status, 500);
+    let lines = panics();
+    assert!(lines.len() == 1 && lines[0].contains(r"ä\nä\n"), "{lines:?}");
+    assert!(lines[0].len() < 2 * 1024, "{} bytes", lines[0].len());
+    for _ in 0..50 {
+        assert_eq!(increment(&tally, "panic").status, 500);
+    }
+    let lines = panics();
+    // A second may pass meanwhile, after which the ration is fresh.
+    assert!((10..=30).contains(&lines.len()), "{} lines", lines.len());
+    for part in
+        ["misbehaviour/src/lib.rs", "as it was asked to", "guest_hostile_prompt", "increment"]
+    {
+        assert!(lines[1].contains(part), "no {part} in {}", lines[1]);
+    }
+    // What was said in a call before is not taken for the reason of this one.
+    assert_eq!(increment(&tally, "recurse").status, 500);
+    wait_until("the ration is fresh", || {
+        assert_eq!(increment(&tally, "recurse").status, 500);
+        sandbox.stderr().contains("more calls of this plugin broke off")
+    });
+    assert_eq!(panics().len(), lines.len());
 }

@@ -63,7 +63,7 @@ fn each_bad_plugin_is_refused_with_its_own_reason_and_no_request_fails() {
                 "--grant not_granted=shared-memory",
             ],
         ),
-        ("first_trap", first_call.clone(), &["increment", "it trapped"]),
+        ("first_trap", first_call.clone(), &["increment", "it panicked"]),
         ("first_loop", first_call, &["increment", "--call-cpu-max"]),
         ("truncated", wasm[..wasm.len() / 2].to_vec(), &["it is damaged"]),
         ("too_large", wasm.to_vec(), &["larger than --plugin-file-max (64 MiB)"]),

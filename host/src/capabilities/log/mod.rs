@@ -1,58 +1,39 @@
 //! Capability `log`: what a plugin writes to its standard output and error becomes lines of the
 //! host's log, tagged with the plugin's name, cut and rationed.
 
+mod ration;
 #[cfg(test)]
 mod tests;
 
 use std::{
     pin::Pin,
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     task::{Context, Poll},
-    time::{Duration, Instant},
 };
 
 use tokio::io::{self, AsyncWrite};
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 
+pub use ration::{Ration, Verdict};
+
 /// The longest line, in bytes; what goes beyond is left out.
 pub const LINE_BYTES_MAX: usize = 8 * 1024;
-
-/// How long lines are counted before the ration is fresh again.
-const WINDOW: Duration = Duration::from_secs(1);
 
 /// The log of one plugin: all its instances write to it.
 pub struct PluginLog {
     plugin: String,
-    lines_per_second_max: u32,
-    window: Mutex<Window>,
-}
-
-struct Window {
-    began: Instant,
-    lines: u32,
-    dropped: u64,
-}
-
-/// What is to be done with a line.
-#[derive(Debug, PartialEq, Eq)]
-enum Ration {
-    /// Log it, after saying how many lines were dropped before it.
-    Log {
-        dropped_before: u64,
-    },
-    Drop,
+    ration: Ration,
 }
 
 impl PluginLog {
     /// A log that takes `lines_per_second_max` lines in a second, counts the rest and drops it.
     pub fn new(plugin: String, lines_per_second_max: u32) -> Arc<Self> {
-        let window = Window { began: Instant::now(), lines: 0, dropped: 0 };
-        Arc::new(Self { plugin, lines_per_second_max, window: Mutex::new(window) })
+        Arc::new(Self { plugin, ration: Ration::new(lines_per_second_max) })
     }
 
     fn line(&self, stream: &'static str, line: &[u8]) {
         let plugin = self.plugin.as_str();
-        if let Ration::Log { dropped_before } = self.ration(Instant::now()) {
+        if let Verdict::Log { dropped_before } = self.ration.judge() {
             if dropped_before > 0 {
                 tracing::warn!(
                     plugin,
@@ -60,22 +41,6 @@ impl PluginLog {
                 );
             }
             tracing::info!(plugin, stream, "{}", String::from_utf8_lossy(line).escape_debug());
-        }
-    }
-
-    fn ration(&self, now: Instant) -> Ration {
-        let mut window = self.window.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut dropped_before = 0;
-        if now.duration_since(window.began) >= WINDOW {
-            dropped_before = window.dropped;
-            *window = Window { began: now, lines: 0, dropped: 0 };
-        }
-        if window.lines < self.lines_per_second_max {
-            window.lines += 1;
-            Ration::Log { dropped_before }
-        } else {
-            window.dropped += 1;
-            Ration::Drop
         }
     }
 }

@@ -17,7 +17,8 @@ pub fn misbehave(key: &str) {
             recurse(0);
         }
         "grow" => grow(),
-        "panic" => panic!(),
+        "panic" => panic!("as it was asked to"),
+        "panic-at-length" => panic!("{}", "ä\n".repeat(100_000)),
         _ => {}
     }
 }

@@ -18,15 +18,22 @@ const TARGET: &str = "wasm32-wasip2";
 /// A sentence for the user, when the target can't be installed or a guest does not compile.
 pub fn build(packages: &[String], target_dir: &Path) -> Result<PathBuf, String> {
     require_target()?;
-    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo
-        .current_dir(workspace())
-        .args(["build", "--quiet", "--profile", "plugin", "--target", TARGET])
-        .arg("--target-dir")
-        .arg(target_dir);
+    let mut cargo = cargo(&workspace(), target_dir);
+    cargo.args(["build", "--quiet", "--profile", "plugin", "--target", TARGET]);
     for package in packages {
         cargo.args(["--package", package]);
     }
+    let status = cargo.status().map_err(|error| format!("cargo can't be started: {error}"))?;
+    if !status.success() {
+        return Err("the plugins did not compile; the reason stands above".into());
+    }
+    Ok(target_dir.join(TARGET).join("plugin"))
+}
+
+/// A command of cargo in `directory`, whose results go to `target_dir`.
+pub fn cargo(directory: &Path, target_dir: &Path) -> Command {
+    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.current_dir(directory).env("CARGO_TARGET_DIR", target_dir);
     // What the surrounding cargo set for the host must not leak into the guests' build.
     for (name, _) in env::vars_os() {
         let leaks = name.to_str().is_some_and(|name| {
@@ -39,11 +46,7 @@ pub fn build(packages: &[String], target_dir: &Path) -> Result<PathBuf, String> 
             cargo.env_remove(name);
         }
     }
-    let status = cargo.status().map_err(|error| format!("cargo can't be started: {error}"))?;
-    if !status.success() {
-        return Err("the plugins did not compile; the reason stands above".into());
-    }
-    Ok(target_dir.join(TARGET).join("plugin"))
+    cargo
 }
 
 /// The root of the workspace, asked at run time: a checkout may have been moved since this was compiled.

@@ -31,6 +31,8 @@ mod hostile_plugins;
 mod lifecycle;
 /// The lines of the log.
 mod logs;
+/// Plugins made out of tree, by the recipe of `plugins/README.md`.
+mod own_plugins;
 /// Work of plugins at an interval.
 mod periodic;
 /// The PostgreSQL plugins: each method under load, and what becomes of their transactions and tables.

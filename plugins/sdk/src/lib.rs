@@ -29,7 +29,10 @@
 //! The compiled component imports exactly the interfaces whose functions it calls,
 //! and those are the grants it needs. That is why plugins do without `std`: it would import
 //! a dozen WASI interfaces that no counter uses. Allocation and panics work as usual;
-//! a panic is a trap, which costs the caller an error and nobody else anything.
+//! a panic is a trap, which costs the caller an error and nobody else anything, and its message is in the host's log.
+//!
+//! A plugin that needs `std` switches the feature `runtime` off, because `std` has an allocator and a panic handler of
+//! its own.
 
 #![cfg_attr(target_arch = "wasm32", no_std)]
 
@@ -39,7 +42,7 @@ pub mod cell_entries;
 mod error;
 pub mod map_counter;
 mod retry;
-#[cfg(target_arch = "wasm32")]
+#[cfg(all(target_arch = "wasm32", feature = "runtime"))]
 mod runtime;
 mod settings;
 pub mod user_counter;

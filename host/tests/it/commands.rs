@@ -70,10 +70,10 @@ fn a_plugin_file_is_listed_and_refused_until_it_is_granted_what_it_imports() {
 #[test]
 fn a_plugin_that_could_never_be_called_is_refused_when_it_is_loaded() {
     let sandbox = Sandbox::new();
-    // `delta` is of the type u64 instead of s64.
-    let other = renamed(bundled("shared-memory-atomic"), "\x05deltax", "\x05deltaw");
+    // `entries-max` is of the type s32 instead of u32.
+    let other = renamed(bundled("shared-memory-atomic"), "entries-maxy", "entries-maxz");
     std::fs::write(sandbox.path().join("other.wasm"), other).unwrap();
-    let reason = "its tally:counter/counter@1.0.0 has another increment";
+    let reason = "its tally:counter/entries@1.0.0 has another list: expected `u32` found `s32`";
     check_listed_and_refused(&sandbox, "other", &["--grant", "other=shared-memory"], reason);
     let greedy = bundled("shared-memory-atomic");
     std::fs::write(sandbox.path().join("greedy.wasm"), greedy).unwrap();

@@ -32,14 +32,16 @@ pub fn guest(name: &str) -> PathBuf {
 }
 
 /// Compiles the package in `directory`, which lies outside of this workspace, by its author's command, and brings what
-/// lies at `wasm` then into the directory. It takes the versions of this workspace, and its profile of plugins for
+/// lies at `wasm` then into the directory. It takes compiler and versions of this workspace, and its profile of plugins for
 /// `--release`, so that what these have in common is compiled once.
 pub fn foreign_guest(directory: &Path, command: &str, wasm: &str) -> PathBuf {
     // Those of one name are compiled to one file.
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
     let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let workspace = build::workspace();
-    fs::copy(workspace.join("Cargo.lock"), directory.join("Cargo.lock")).unwrap();
+    for file in ["Cargo.lock", "rust-toolchain.toml"] {
+        fs::copy(workspace.join(file), directory.join(file)).unwrap();
+    }
     let read = |manifest: &Path| fs::read_to_string(manifest).unwrap();
     let ours = read(&workspace.join("Cargo.toml"));
     let profile = &ours[ours.find("[profile.plugin]").unwrap()..];

@@ -95,10 +95,10 @@ where
         let dispatcher = Dispatcher::start(self.seat);
         let (swaps, requests) = self.swaps;
         spawn_local((self.make_swapper)(dispatcher.clone()).run(requests));
-        spawn_local(readiness::report_changes(dispatcher.clone(), self.looked));
+        let looking = spawn_local(readiness::report_changes(dispatcher.clone(), self.looked));
         // Here, so that a thread that hangs is noticed.
         spawn_local(supervisor::stay_alive());
-        spawn_local(tick_each(dispatcher.clone(), self.tick_interval));
+        let ticking = spawn_local(tick_each(dispatcher.clone(), self.tick_interval));
         spawn_local(directory::watch(self.status, swaps.clone()));
         match self.admin {
             Some((listener, admin)) => {
@@ -108,6 +108,9 @@ where
             // It only ever fails: nothing is sent.
             None => drop(stopped.changed().await),
         }
+        // No call is begun beside the last.
+        looking.abort();
+        ticking.abort();
         let last = async {
             if let Err(why) = swap::tick(&dispatcher.pool()).await {
                 tracing::error!("{why}; it was the last before the end");

@@ -69,7 +69,8 @@ impl Exports {
     }
 }
 
-/// Compares functions with what is called, so that a call never meets another type.
+/// Compares functions with what is called, so that a call never meets another type. Wasmtime's documentation does not show
+/// `typecheck`; without it, the first instance would find out.
 struct Check<'a> {
     component: &'a Component,
     interface: &'a str,

@@ -203,11 +203,13 @@ impl Instance {
             },
             Err(error) => {
                 let said = state.lent.last_words.take();
-                let reason = self.reason_of(&error, said.is_some());
-                let why = match (reason, said) {
-                    (TrapReason::Memory { .. }, _) => reason.to_string(),
-                    (_, Some(said)) => format!("it panicked: {}", said.escape_debug()),
-                    (_, None) => format!("{error:#}"),
+                let panicked = said.map(|said| format!("it panicked: {}", said.escape_debug()));
+                let reason = self.reason_of(&error, panicked.is_some());
+                let why = match (reason, panicked) {
+                    (TrapReason::Panic, Some(panicked)) => panicked,
+                    (TrapReason::Memory { .. }, Some(panicked)) => format!("{reason}; {panicked}"),
+                    (TrapReason::Memory { .. }, None) => reason.to_string(),
+                    _ => format!("{error:#}"),
                 };
                 (reason, why)
             }

@@ -240,6 +240,8 @@ where
         }
     });
     let connection = http1::Builder::new()
+        // A client may say that it has sent its last request before it reads the answer.
+        .half_close(true)
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIME_MAX)
         .serve_connection(TokioIo::new(stream), service);

@@ -49,6 +49,11 @@ impl<S> Lingering<S> {
     pub fn new(stream: S, unread: Unread) -> Self {
         Self { stream, unread, end: None }
     }
+
+    /// The connection itself.
+    pub fn get_ref(&self) -> &S {
+        &self.stream
+    }
 }
 
 impl<S: AsyncRead + Unpin> Lingering<S> {

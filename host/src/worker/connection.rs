@@ -1,6 +1,6 @@
 //! One connection: its requests, its deadlines, and its end.
 
-use std::{convert::Infallible, future, io, net::TcpStream, pin::pin, rc::Rc, time::Duration};
+use std::{convert::Infallible, future, io, net::TcpStream, pin::pin, rc::Rc};
 
 use axum::{
     body::Body,
@@ -24,15 +24,12 @@ use super::{
     drain::Drain,
     io::ClientIo,
     limits::ServerLimits,
-    progress::{Phase, Progress},
+    progress::{DRAIN_LINGER, Phase, Progress},
 };
 use crate::{
     http::{self, admission, lingering::Unread},
     telemetry::spans::RequestSpan,
 };
-
-/// How long an idle connection stays open after draining began, for a request that is on its way.
-const DRAIN_LINGER: Duration = Duration::from_millis(250);
 
 /// What the connections of one worker have in common.
 pub struct Shared {
@@ -76,7 +73,13 @@ async fn try_serve(stream: TcpStream, shared: &Shared) -> io::Result<()> {
         async move {
             progress.enter(Phase::Busy);
             let has_body = !request.body().is_end_stream();
-            let response = answer(request, shared).await;
+            let mut response = answer(request, shared).await;
+            if progress.is_last() {
+                // So the client knows that it must not send its next request here.
+                response
+                    .headers_mut()
+                    .insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
             unread.answered(has_body, response.status());
             progress.enter(Phase::Idle);
             Ok::<_, Infallible>(response)
@@ -84,6 +87,8 @@ async fn try_serve(stream: TcpStream, shared: &Shared) -> io::Result<()> {
     });
     let mut connection = pin!(
         http1::Builder::new()
+            // A client may say that it has sent its last request before it reads the answer.
+            .half_close(true)
             .max_buf_size(shared.limits.request_head_max as usize)
             .serve_connection(io, service)
     );
@@ -95,15 +100,19 @@ async fn try_serve(stream: TcpStream, shared: &Shared) -> io::Result<()> {
             ended = connection.as_mut() => return ended.map_err(io::Error::other),
             () = draining.as_mut(), if !is_draining => {
                 is_draining = true;
+                progress.drain();
                 timer.as_mut().reset(Instant::now() + DRAIN_LINGER);
             }
             () = timer.as_mut() => {
-                let deadline = progress.deadline(&shared.limits);
-                if deadline <= Instant::now() {
+                let (now, mut deadline) = (Instant::now(), progress.deadline(&shared.limits));
+                if deadline <= now {
                     return Ok(());
                 }
                 if is_draining {
-                    connection.as_mut().graceful_shutdown();
+                    match progress.lingers_until() {
+                        Some(end) if end <= now => connection.as_mut().graceful_shutdown(),
+                        end => deadline = deadline.min(end.unwrap_or(now + DRAIN_LINGER)),
+                    }
                 }
                 timer.as_mut().reset(deadline);
             }
@@ -120,12 +129,8 @@ async fn answer(request: Request<Incoming>, shared: &Shared) -> Response<Body> {
             Err(problem) => problem.into_response(),
         }
     };
-    let mut response = span.cover(answered).await;
+    let response = span.cover(answered).await;
     shared.served.metrics.answered(path, response.status().as_u16());
-    if shared.drain.has_begun() {
-        // So the client knows that it must not send its next request here.
-        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-    }
     response
 }
 

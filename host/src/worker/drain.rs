@@ -4,7 +4,7 @@ use std::cell::Cell;
 
 use tokio::sync::Notify;
 
-/// Belongs to one thread, so that looking at it for each request shares nothing with other workers.
+/// Belongs to one thread, so that its connections share nothing with those of other workers.
 #[derive(Default)]
 pub struct Drain {
     begun: Cell<bool>,
@@ -12,20 +12,15 @@ pub struct Drain {
 }
 
 impl Drain {
-    /// Tells all who wait, and all who ask from now on.
+    /// Tells all who wait, and all who will.
     pub fn begin(&self) {
         self.begun.set(true);
         self.beginning.notify_waiters();
     }
 
-    /// Whether it has begun.
-    pub fn has_begun(&self) -> bool {
-        self.begun.get()
-    }
-
     /// Waits until it begins.
     pub async fn wait(&self) {
-        if !self.has_begun() {
+        if !self.begun.get() {
             self.beginning.notified().await;
         }
     }

@@ -9,6 +9,7 @@ use std::{
 };
 
 use axum::http::StatusCode;
+use rustix::io::ioctl_fionread;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
@@ -50,9 +51,15 @@ impl AsyncRead for ClientIo {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
+        self.progress.reads(|| {
+            // Where that can't be asked the connection is broken.
+            ioctl_fionread(self.stream.get_ref()).map_or(0, |bytes| bytes as usize)
+        });
         let outcome = Pin::new(&mut self.stream).poll_read(cx, buf);
-        if buf.filled().len() > before {
-            self.progress.received();
+        match buf.filled().len() - before {
+            0 if outcome.is_pending() => self.progress.awaits_bytes(),
+            0 => {}
+            bytes => self.progress.received(bytes),
         }
         outcome
     }

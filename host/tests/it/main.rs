@@ -17,6 +17,8 @@ mod dashboard;
 mod disk;
 /// Which requests there are, and what becomes of bad ones.
 mod endpoints;
+/// Clients that stop sending before they have their answers.
+mod half_close;
 /// The Hazelcast plugins: each method under load.
 mod hazelcast;
 /// The Hazelcast plugins without their cluster.

@@ -5,7 +5,7 @@ use std::{
 
 use rustix::process::Signal;
 
-use crate::support::{Connection, Sandbox, ask, wait_until};
+use crate::support::{Answer, Connection, Sandbox, ask, wait_until};
 
 const INC: &[u8] = b"POST /inc HTTP/1.1\r\nhost: x\r\n\r\n";
 
@@ -51,6 +51,57 @@ fn every_request_that_was_sent_before_the_host_said_goodbye_is_answered() {
         ask(again.address(), "GET /count").count(),
         acknowledged.load(Ordering::SeqCst) as i64
     );
+}
+
+/// More requests than the host reads at a time, and twice what a packet of 16 has.
+const PIPELINED: usize = 600;
+
+#[test]
+fn every_pipelined_request_that_was_received_before_a_signal_is_answered() {
+    for plugin in ["shared-memory-atomic", "disk-flock"] {
+        let sandbox = Sandbox::new();
+        let tally = sandbox.start(&["--plugin", plugin]);
+        let mut connections: Vec<_> = (0..4).map(|_| Connection::open(tally.address())).collect();
+        for connection in &mut connections {
+            connection.write(&INC.repeat(PIPELINED)).unwrap();
+        }
+        connections[0].wait_for_bytes();
+        tally.signal(Signal::TERM);
+        let mut counts = Vec::new();
+        for connection in &mut connections {
+            let answers: Vec<_> = std::iter::from_fn(|| connection.answer()).collect();
+            assert_eq!(answers.len(), PIPELINED, "{plugin}");
+            counts.extend(answers.iter().map(Answer::count));
+        }
+        counts.sort_unstable();
+        assert_eq!(counts, (1..=4 * PIPELINED as i64).collect::<Vec<_>>(), "{plugin}");
+        assert_eq!(tally.wait().code(), Some(0));
+    }
+}
+
+#[test]
+fn a_client_that_never_stops_sending_is_told_to_and_holds_up_no_end() {
+    let sandbox = Sandbox::new();
+    let tally = sandbox.start(&["--drain-time-max", "600000"]);
+    let mut connection = Connection::open(tally.address());
+    connection.write(&INC.repeat(16)).unwrap();
+    tally.signal(Signal::TERM);
+    let mut answered = 0;
+    let last = loop {
+        let answer = connection.answer().expect("it is told before the connection ends");
+        answered += 1;
+        if answer.head.contains("connection: close") {
+            break answer;
+        }
+        if answered % 16 == 0 {
+            connection.write(&INC.repeat(16)).unwrap();
+        }
+    };
+    assert_eq!(last.count(), answered, "nothing behind the last answer is counted");
+    assert!(connection.answer().is_none());
+    assert_eq!(tally.wait().code(), Some(0));
+    let again = sandbox.start(&[]);
+    assert_eq!(ask(again.address(), "GET /count").count(), answered);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::{
     io::{self, Read, Write},
-    net::{SocketAddr, TcpStream},
+    net::{Shutdown, SocketAddr, TcpStream},
     time::{Duration, Instant},
 };
 
@@ -85,6 +85,11 @@ impl Connection {
 
     pub fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.stream.write_all(bytes)
+    }
+
+    /// Says that nothing more will be sent. Answers can still come.
+    pub fn end_sending(&self) {
+        self.stream.shutdown(Shutdown::Write).unwrap();
     }
 
     /// Waits until something has come, and leaves it there.

@@ -18,6 +18,7 @@ use tokio::{
 
 use crate::{
     admin::{Admin, listener::AdminListener},
+    panics::essential,
     plugin::dispatch::{Dispatcher, Seat},
     readiness, supervisor,
     swap::{self, Swapper, directory, request::SwapHandle, status::Status},
@@ -70,7 +71,7 @@ impl Control {
             .max_blocking_threads(BLOCKING_THREADS_MAX)
             .build()?;
         let thread = thread::Builder::new().name("control".into()).spawn(move || {
-            LocalSet::new().block_on(&runtime, work.go_on(stopped));
+            LocalSet::new().block_on(&runtime, essential(work.go_on(stopped)));
             // A compiler that is still busy must not hold up the end.
             runtime.shutdown_background();
         })?;
@@ -94,12 +95,12 @@ where
     async fn go_on(self, mut stopped: watch::Receiver<()>) {
         let dispatcher = Dispatcher::start(self.seat);
         let (swaps, requests) = self.swaps;
-        spawn_local((self.make_swapper)(dispatcher.clone()).run(requests));
-        let looking = spawn_local(readiness::report_changes(dispatcher.clone(), self.looked));
+        spawn_local(essential((self.make_swapper)(dispatcher.clone()).run(requests)));
+        let looking = spawn_local(essential(readiness::report_changes(dispatcher.clone(), self.looked)));
         // Here, so that a thread that hangs is noticed.
-        spawn_local(supervisor::stay_alive());
-        let ticking = spawn_local(tick_each(dispatcher.clone(), self.tick_interval));
-        spawn_local(directory::watch(self.status, swaps.clone()));
+        spawn_local(essential(supervisor::stay_alive()));
+        let ticking = spawn_local(essential(tick_each(dispatcher.clone(), self.tick_interval)));
+        spawn_local(essential(directory::watch(self.status, swaps.clone())));
         match self.admin {
             Some((listener, admin)) => {
                 let router = admin.router(dispatcher.clone(), stopped.clone());

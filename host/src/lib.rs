@@ -10,6 +10,7 @@
 //! * [`serve`]: all of it put together. [`list`]: the command `tally plugins`.
 //! * [`client`]: one request to the admin listener of a running host.
 //! * [`config`]: everything that can be set.
+//! * [`panics`]: what a panic costs.
 //! * [`keys`]: what counters are called.
 //! * [`telemetry`]: the log, and traces.
 
@@ -26,6 +27,7 @@ pub mod http;
 pub mod keys;
 pub mod list;
 pub mod metrics;
+pub mod panics;
 pub mod plugin;
 pub mod readiness;
 pub mod reload;

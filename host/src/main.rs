@@ -11,7 +11,7 @@ use std::{
 use tally_host::{
     commands,
     config::{Cli, CliError, Config, Subcommands},
-    list, reload,
+    list, panics, reload,
     serve::Host,
     shutdown::{Asked, Signals},
     supervisor,
@@ -38,6 +38,7 @@ fn main() -> ExitCode {
         Ok(telemetry) => telemetry,
         Err(error) => return refuse(&format!("{error:#}")),
     };
+    panics::install_hook();
     let outcome = match cli.command {
         None => serve(&cli.config, &args, telemetry),
         Some(Subcommands::Plugins) => list::plugins(&cli.config).and_then(|text| {
@@ -58,7 +59,7 @@ fn refuse(error: &dyn std::fmt::Display) -> ExitCode {
 
 fn serve(config: &Config, args: &[OsString], telemetry: Telemetry) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
+    runtime.block_on(panics::essential(async {
         // Before the server starts, so that no signal finds it unprepared.
         let mut signals = Signals::new()?;
         let host = Host::start(config)?;
@@ -96,7 +97,7 @@ fn serve(config: &Config, args: &[OsString], telemetry: Telemetry) -> anyhow::Re
                 ExitCode::from(CUT_SHORT)
             }
         })
-    })
+    }))
 }
 
 /// Says where it serves. A reader that has gone away is no reason not to serve.

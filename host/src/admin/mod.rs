@@ -31,6 +31,7 @@ use crate::{
     http::{counter::Done, problem::Problem},
     keys::DEFAULT_KEY,
     metrics::Metrics,
+    panics::essential,
     plugin::{call::Operation, dispatch::Dispatcher},
     swap::{candidate::Compilers, journal::Journal, request::SwapHandle, status::Status},
 };
@@ -74,7 +75,7 @@ impl Admin {
     pub fn router(self, dispatcher: Rc<Dispatcher>, stopped: watch::Receiver<()>) -> Router {
         let admin = Arc::new(self);
         let feed = Arc::new(Feed::default());
-        spawn_local(events::sample_each_second(admin.clone(), feed.clone()));
+        spawn_local(essential(events::sample_each_second(admin.clone(), feed.clone())));
         let dispatcher = SendWrapper::new(dispatcher);
         Router::new()
             .route("/", get(async || page(include_str!("assets/dashboard.html"))))

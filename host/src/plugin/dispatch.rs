@@ -16,7 +16,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::bindings::optional::exports::tally::counter::entries::Page;
+use crate::{bindings::optional::exports::tally::counter::entries::Page, panics::essential};
 
 use super::{
     call::{CallError, Operation},
@@ -129,7 +129,7 @@ impl Dispatcher {
             },
             obeys: RefCell::default(),
         });
-        let obeys = task::spawn_local(obey(Rc::downgrade(&this), seat.orders));
+        let obeys = task::spawn_local(essential(obey(Rc::downgrade(&this), seat.orders)));
         this.obeys.replace(Some(obeys.abort_handle()));
         this
     }

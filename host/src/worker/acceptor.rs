@@ -17,7 +17,8 @@ use tokio::{
     time::sleep,
 };
 
-use super::thread::{Accepted, Worker};
+use super::thread::Worker;
+use crate::panics::essential;
 
 /// Wait after a failed accept, which is mostly for want of files, until others have been closed.
 const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(50);
@@ -36,14 +37,14 @@ pub fn start(
     };
     let slots = Arc::new(Semaphore::new(connections_max));
     thread::Builder::new().name("acceptor".into()).spawn(move || {
-        runtime.block_on(async {
+        runtime.block_on(essential(async {
             tokio::select! {
                 () = accept_all(&listener, &workers, &slots) => {}
                 // An error means that the server is gone, which is a reason to end too.
                 _ = drain.wait_for(|draining| *draining) => {}
             }
             accept_pending(&listener, &workers, &slots).await;
-        });
+        }));
     })
 }
 
@@ -80,6 +81,6 @@ fn hand_over(stream: net::TcpStream, slot: OwnedSemaphorePermit, workers: &[Work
     // A stream that fails here has been closed by its client.
     let configured = stream.set_nodelay(true).and_then(|()| stream.into_std());
     if let Ok(stream) = configured {
-        worker.serve(Accepted { stream, slot });
+        worker.serve(stream, slot);
     }
 }

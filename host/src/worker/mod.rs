@@ -11,6 +11,9 @@ mod progress;
 pub mod server;
 mod thread;
 
+#[cfg(test)]
+mod tests;
+
 use std::rc::Rc;
 
 use axum::Router;

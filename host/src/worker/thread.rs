@@ -19,16 +19,35 @@ use tokio::{
 };
 
 use super::{Served, connection, limits::ServerLimits};
+use crate::panics::essential;
 
 /// Threads of one worker that wait for files and locks in the kernel.
 const BLOCKING_THREADS_MAX: usize = 64;
 
 /// A connection on its way to a worker.
-pub struct Accepted {
-    /// The connection.
-    pub stream: TcpStream,
-    /// Its place among the open connections.
-    pub slot: OwnedSemaphorePermit,
+struct Accepted {
+    stream: TcpStream,
+    places: Places,
+}
+
+/// A connection's place among those of its worker, and among all that may be open. Free when this is dropped, however the
+/// connection ends.
+struct Places {
+    of_worker: Arc<AtomicUsize>,
+    _slot: OwnedSemaphorePermit,
+}
+
+impl Places {
+    fn take(of_worker: &Arc<AtomicUsize>, slot: OwnedSemaphorePermit) -> Self {
+        of_worker.fetch_add(1, Ordering::Relaxed);
+        Self { of_worker: of_worker.clone(), _slot: slot }
+    }
+}
+
+impl Drop for Places {
+    fn drop(&mut self) {
+        self.of_worker.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// A worker, as the acceptor sees it.
@@ -56,16 +75,15 @@ impl Worker {
             .enable_all()
             .max_blocking_threads(BLOCKING_THREADS_MAX)
             .build()?;
-        let open = connections.clone();
         let thread = thread::Builder::new().name(format!("worker-{idx}")).spawn(move || {
             runtime.block_on(async move {
                 let tasks = LocalSet::new();
                 let drain_time = limits.drain_time();
-                let serve = async move {
+                let serve = essential(async move {
                     let shared = Rc::new(connection::Shared::new(make_served(), limits));
-                    task::spawn_local(pass_on(drain, shared.clone()));
-                    serve_all(incoming, &shared, &open).await;
-                };
+                    task::spawn_local(essential(pass_on(drain, shared.clone())));
+                    serve_all(incoming, &shared).await;
+                });
                 tasks.run_until(serve).await;
                 // Calls whose clients have left: cut off now, they could lose a write.
                 if timeout(drain_time, tasks).await.is_err() {
@@ -83,10 +101,10 @@ impl Worker {
         self.connections.load(Ordering::Relaxed)
     }
 
-    /// Gives it one more.
-    pub fn serve(&self, accepted: Accepted) {
-        self.connections.fetch_add(1, Ordering::Relaxed);
-        if self.inbox.send(accepted).is_err() {
+    /// Gives it one more, with its place among all that may be open.
+    pub fn serve(&self, stream: TcpStream, slot: OwnedSemaphorePermit) {
+        let places = Places::take(&self.connections, slot);
+        if self.inbox.send(Accepted { stream, places }).is_err() {
             tracing::error!("a worker is gone; the connection is closed");
         }
     }
@@ -101,15 +119,13 @@ async fn pass_on(mut drain: watch::Receiver<bool>, shared: Rc<connection::Shared
 async fn serve_all(
     mut incoming: mpsc::UnboundedReceiver<Accepted>,
     shared: &Rc<connection::Shared>,
-    open: &Arc<AtomicUsize>,
 ) {
     let mut connections = JoinSet::new();
-    while let Some(accepted) = incoming.recv().await {
-        let (shared, open) = (shared.clone(), open.clone());
+    while let Some(Accepted { stream, places }) = incoming.recv().await {
+        let shared = shared.clone();
         connections.spawn_local(async move {
-            connection::serve(accepted.stream, &shared).await;
-            open.fetch_sub(1, Ordering::Relaxed);
-            drop(accepted.slot);
+            let _places = places;
+            connection::serve(stream, &shared).await;
         });
         // Forgets those that have ended.
         while connections.try_join_next().is_some() {}

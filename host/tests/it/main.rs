@@ -35,6 +35,8 @@ mod lifecycle;
 mod logs;
 /// Plugins made out of tree, by the recipe of `plugins/README.md`.
 mod own_plugins;
+/// Threads that panic.
+mod panics;
 /// Work of plugins at an interval.
 mod periodic;
 /// The PostgreSQL plugins: each method under load, and what becomes of their transactions and tables.

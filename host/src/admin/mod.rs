@@ -28,7 +28,11 @@ use tokio::{sync::watch, task::spawn_local};
 
 use self::events::Feed;
 use crate::{
-    http::{counter::Done, problem::Problem},
+    http::{
+        counter::Done,
+        input::{NoBody, NoQuery},
+        problem::Problem,
+    },
     keys::DEFAULT_KEY,
     metrics::Metrics,
     panics::essential,
@@ -112,7 +116,11 @@ async fn metrics(State(shared): State<Shared>) -> impl IntoResponse {
     ([(header::CONTENT_TYPE, content_type)], shared.admin.metrics.encode())
 }
 
-async fn increment(State(shared): State<Shared>) -> Result<Json<Done>, Problem> {
+async fn increment(
+    State(shared): State<Shared>,
+    _: NoQuery,
+    _: NoBody,
+) -> Result<Json<Done>, Problem> {
     let call = async { shared.dispatcher.call(Operation::Increment(1), DEFAULT_KEY).await };
     Ok(Json(Done::counted(SendWrapper::new(call).await?)))
 }

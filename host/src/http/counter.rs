@@ -4,21 +4,15 @@
 //! * `POST /counters/{key}/reset`: `{"status":"ok"}`
 //! * `GET /counters/{key}`: `{"count":N}`
 
-use axum::{
-    Json,
-    body::Bytes,
-    extract::{
-        Path, Query, State,
-        rejection::{PathRejection, QueryRejection},
-    },
-};
-use serde::{Deserialize, Serialize};
+use axum::{Json, body::Bytes, extract::State, http::Uri};
+use serde::{Deserialize, Deserializer, Serialize};
 
-use super::{Counter, problem::Problem};
-use crate::{
-    keys::{self, SCRATCH_KEY},
-    plugin::call::Operation,
+use super::{
+    Counter,
+    input::{self, Key, NoBody, NoQuery},
+    problem::Problem,
 };
+use crate::plugin::call::Operation;
 
 /// The answer to a request that changed a counter.
 #[derive(Serialize)]
@@ -49,49 +43,46 @@ pub struct Count {
 /// How much to add, in the query or in the body.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Addition {
+struct Addition {
+    #[serde(default, deserialize_with = "given")]
     by: Option<i64>,
 }
 
-type KeyInPath = Result<Path<String>, PathRejection>;
+/// What stands there has to be a number: null is none.
+fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<i64>, D::Error> {
+    i64::deserialize(deserializer).map(Some)
+}
 
 pub async fn get<C: Counter>(
     State(counter): State<C>,
-    key: KeyInPath,
+    Key(key): Key,
+    _: NoQuery,
+    _: NoBody,
 ) -> Result<Json<Count>, Problem> {
-    Ok(Json(Count { count: counter.call(Operation::Get, &valid(key)?).await? }))
+    Ok(Json(Count { count: counter.call(Operation::Get, &key).await? }))
 }
 
 pub async fn increment<C: Counter>(
     State(counter): State<C>,
-    key: KeyInPath,
-    query: Result<Query<Addition>, QueryRejection>,
+    Key(key): Key,
+    uri: Uri,
     body: Bytes,
 ) -> Result<Json<Done>, Problem> {
-    let key = valid(key)?;
-    let delta = addition(query, &body)?;
-    let count = counter.call(Operation::Increment(delta), &key).await?;
+    let count = counter.call(Operation::Increment(addition(&uri, &body)?), &key).await?;
     Ok(Json(Done::counted(count)))
 }
 
 pub async fn reset<C: Counter>(
     State(counter): State<C>,
-    key: KeyInPath,
+    Key(key): Key,
+    _: NoQuery,
+    _: NoBody,
 ) -> Result<Json<Done>, Problem> {
-    counter.call(Operation::Reset, &valid(key)?).await?;
+    counter.call(Operation::Reset, &key).await?;
     Ok(Json(Done::ok()))
 }
 
-fn valid(key: KeyInPath) -> Result<String, Problem> {
-    let Path(key) = key.map_err(|_| Problem::invalid_key("a key is UTF-8, percent-encoded"))?;
-    keys::check(&key).map_err(|why| Problem::invalid_key(&why))?;
-    if key == SCRATCH_KEY {
-        return Err(Problem::invalid_key("plugins are tried on this counter, so it can't be used"));
-    }
-    Ok(key)
-}
-
-fn addition(query: Result<Query<Addition>, QueryRejection>, body: &[u8]) -> Result<i64, Problem> {
+fn addition(uri: &Uri, body: &[u8]) -> Result<i64, Problem> {
     let refused = |what: &str| {
         Problem::bad_request(format!(
             "{what} must hold nothing but \"by\", a whole number from {} to {}",
@@ -99,11 +90,9 @@ fn addition(query: Result<Query<Addition>, QueryRejection>, body: &[u8]) -> Resu
             i64::MAX
         ))
     };
-    let Query(in_query) = query.map_err(|_| refused("the query"))?;
-    let in_body = match body {
-        [] => Addition { by: None },
-        body => serde_json::from_slice(body).map_err(|_| refused("the body, a JSON object,"))?,
-    };
+    let in_query: Addition = input::query(uri).ok_or_else(|| refused("the query"))?;
+    let in_body: Addition =
+        input::object(body).ok_or_else(|| refused("the body, a JSON object,"))?;
     match (in_query.by, in_body.by) {
         (Some(_), Some(_)) => Err(Problem::bad_request(
             "\"by\" stands in the query and in the body; choose one".into(),

@@ -3,13 +3,14 @@
 //! `next` is the cursor of the next page, and null on the last one. A page may have fewer counters than
 //! the limit, and even none, although there are more.
 
-use axum::{
-    Json,
-    extract::{Query, State, rejection::QueryRejection},
-};
+use axum::{Json, extract::State, http::Uri};
 use serde::{Deserialize, Serialize};
 
-use super::{Counter, problem::Problem};
+use super::{
+    Counter,
+    input::{self, NoBody},
+    problem::Problem,
+};
 use crate::{keys::SCRATCH_KEY, plugin::entries::ENTRIES_PER_PAGE_MAX};
 
 /// Counters on a page when the client does not say.
@@ -17,7 +18,7 @@ const ENTRIES_PER_PAGE_DEFAULT: u32 = 100;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Wanted {
+struct Wanted {
     limit: Option<u32>,
     cursor: Option<String>,
 }
@@ -36,9 +37,10 @@ struct Listed {
 
 pub async fn list<C: Counter>(
     State(counter): State<C>,
-    wanted: Result<Query<Wanted>, QueryRejection>,
+    uri: Uri,
+    _: NoBody,
 ) -> Result<Json<Listing>, Problem> {
-    let Query(Wanted { limit, cursor }) = wanted.map_err(|_| refused())?;
+    let Wanted { limit, cursor } = input::query(&uri).ok_or_else(refused)?;
     let limit = limit.unwrap_or(ENTRIES_PER_PAGE_DEFAULT);
     if !(1..=ENTRIES_PER_PAGE_MAX).contains(&limit) {
         return Err(refused());

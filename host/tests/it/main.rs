@@ -29,6 +29,8 @@ mod hazelcast_locks;
 mod hazelcast_outages;
 /// Plugins that misbehave.
 mod hostile_plugins;
+/// What may come with a request, and what may not.
+mod inputs;
 /// How the host comes and goes, in the eyes of those who watch over it.
 mod lifecycle;
 /// The lines of the log.

@@ -205,6 +205,7 @@ impl From<CallError> for Problem {
             CallError::Refused(Refusal::Other(_)) => {
                 (Status::INTERNAL_SERVER_ERROR, "storage-error")
             }
+            CallError::InvalidCursor(_) => (Status::BAD_REQUEST, "invalid-cursor"),
             CallError::Trapped(_) => (Status::INTERNAL_SERVER_ERROR, "plugin-trapped"),
             CallError::TimedOut => (Status::GATEWAY_TIMEOUT, "call-timed-out"),
             CallError::QueueFull | CallError::QueuedTooLong => {
@@ -259,6 +260,7 @@ mod tests {
             Refusal::Other(text()),
         ];
         let of_calls = refused.map(CallError::Refused).into_iter().chain([
+            CallError::InvalidCursor(text()),
             CallError::Trapped(TrapReason::Other),
             CallError::TimedOut,
             CallError::QueueFull,

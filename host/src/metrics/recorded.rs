@@ -99,7 +99,7 @@ impl Recorded {
 /// The name of a failed call's outcome.
 fn outcome(error: &CallError) -> &'static str {
     match error {
-        CallError::Refused(_) => "refused",
+        CallError::Refused(_) | CallError::InvalidCursor(_) => "refused",
         CallError::Trapped(_) => "trapped",
         CallError::TimedOut => "timed_out",
         _ => "not_begun",

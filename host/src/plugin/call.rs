@@ -31,6 +31,8 @@ impl Operation {
 pub enum CallError {
     /// The plugin refused, with this error.
     Refused(Error),
+    /// The plugin has returned no such cursor; the text names it.
+    InvalidCursor(String),
     /// The plugin broke off; its instance is gone. Whether the call counted is unknown.
     Trapped(TrapReason),
     /// The call took longer than it may; it goes on, and whether it will count is unknown.
@@ -53,6 +55,7 @@ impl CallError {
         match self {
             Self::Trapped(_) | Self::TimedOut | Self::Refused(Error::OutcomeUnknown(_)) => true,
             Self::Refused(_)
+            | Self::InvalidCursor(_)
             | Self::QueueFull
             | Self::QueuedTooLong
             | Self::NoInstance(_)
@@ -75,6 +78,7 @@ impl fmt::Display for CallError {
             Self::Refused(Error::Unavailable(why) | Error::InvalidKey(why) | Error::Other(why)) => {
                 f.write_str(why)
             }
+            Self::InvalidCursor(why) => f.write_str(why),
             Self::Refused(Error::OutcomeUnknown(why)) => write!(f, "{why}; {UNKNOWN}"),
             Self::Trapped(reason) => write!(f, "the plugin broke off: {reason}; {UNKNOWN}"),
             Self::TimedOut => {

@@ -93,6 +93,7 @@ impl Instance {
 
 fn refused(error: Error) -> CallError {
     CallError::Refused(match error {
+        Error::InvalidCursor(why) => return CallError::InvalidCursor(why),
         Error::Unavailable(why) => Refusal::Unavailable(why),
         Error::InvalidKey(why) => Refusal::InvalidKey(why),
         Error::Other(why) => Refusal::Other(why),

@@ -11,6 +11,8 @@ mod carrying;
 mod carrying_failures;
 /// The commands other than serving.
 mod commands;
+/// Cursors of listings that are none.
+mod cursors;
 /// The dashboard in a browser.
 mod dashboard;
 /// The disk plugin: bad files, crashes, several hosts.

@@ -51,7 +51,7 @@ impl Counter for DiskFlock {
 
 impl Entries for DiskFlock {
     fn list(cursor: Option<String>, entries_max: u32) -> Result<Page, entries::Error> {
-        Ok(Storage::get()?.list(cursor.as_deref(), entries_max)?)
+        Storage::get()?.list(cursor.as_deref(), entries_max)
     }
 
     fn put(entries: Vec<Entry>) -> Result<(), entries::Error> {

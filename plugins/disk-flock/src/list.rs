@@ -4,7 +4,7 @@ use alloc::{collections::BTreeSet, format, string::String};
 
 use tally_plugin::{
     Error, Vec,
-    entries::{Entry, Page},
+    entries::{self, Entry, Page},
     locks::Mode,
     wasi::filesystem::types::{
         DescriptorFlags, DescriptorType, DirectoryEntry, ErrorCode, OpenFlags, PathFlags,
@@ -43,7 +43,10 @@ impl Storage {
     ///
     /// Folders can't be read from the middle, so each page reads the names of all files. Names need no lock: a file of
     /// ours appears whole, and stays.
-    pub fn list(&self, cursor: Option<&str>, entries_max: u32) -> Result<Page, Error> {
+    pub fn list(&self, cursor: Option<&str>, entries_max: u32) -> Result<Page, entries::Error> {
+        if let Some(cursor) = cursor.filter(|path| path::to_key(&self.file, path).is_none()) {
+            return Err(entries::Error::of_cursor(cursor));
+        }
         let paths_max = entries_max.min(ENTRIES_PER_PAGE_MAX) as usize;
         let mut found = Found { after: cursor, paths_max, paths: BTreeSet::new() };
         found.add(self.file.clone());

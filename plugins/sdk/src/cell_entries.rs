@@ -1,7 +1,6 @@
 //! The entries of plugins that keep one counter in each cell of the shared memory.
 
 use alloc::{
-    format,
     string::{String, ToString},
     vec::Vec,
 };
@@ -15,14 +14,18 @@ use crate::{
 ///
 /// # Errors
 ///
-/// [`Error::Other`] when the cursor is anything else.
+/// [`Error::InvalidCursor`].
 pub fn list(cursor: Option<String>, entries_max: u32) -> Result<Page, Error> {
-    let start = cursor.map_or(Ok(0), |cursor| {
-        cursor
+    let page = match &cursor {
+        None => cells::list(0, entries_max),
+        // Nothing but the form in which it was returned.
+        Some(cursor) => cursor
             .parse()
-            .map_err(|_| Error::Other(format!("\"{cursor}\" is no cursor of this plugin")))
-    })?;
-    let page = cells::list(start, entries_max);
+            .ok()
+            .filter(|start: &u64| 0 < *start && start.to_string() == *cursor)
+            .and_then(|start| cells::list(start, entries_max)),
+    };
+    let page = page.ok_or_else(|| Error::of_cursor(&cursor.unwrap_or_default()))?;
     let entries =
         page.cells.into_iter().map(|cell| Entry { key: cell.key, value: cell.value }).collect();
     Ok(Page { entries, next: page.next.map(|next| next.to_string()) })

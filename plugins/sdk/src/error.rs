@@ -53,7 +53,7 @@ impl From<hazelcast::Error> for Error {
             Fault::Unavailable => Error::Unavailable(error.message),
             Fault::InvalidKey => Error::InvalidKey(error.message),
             Fault::OutcomeUnknown | Fault::LockLost => Error::OutcomeUnknown(error.message),
-            Fault::Refused => Error::Other(error.message),
+            Fault::Refused | Fault::InvalidCursor => Error::Other(error.message),
         }
     }
 }
@@ -84,6 +84,11 @@ impl From<Error> for entries::Error {
 }
 
 impl entries::Error {
+    /// `cursor` is none of this plugin.
+    pub fn of_cursor(cursor: &str) -> Self {
+        entries::Error::InvalidCursor(format!("\"{cursor}\" is no cursor of this plugin"))
+    }
+
     /// Why the entry of `key` was not stored; where the key or its value is the reason, the text names it.
     pub fn of_key(key: &str, error: impl Into<Error>) -> Self {
         match error.into() {

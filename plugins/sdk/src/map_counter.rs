@@ -5,6 +5,7 @@ use alloc::{string::String, vec::Vec};
 use crate::{
     Error,
     entries::{self, Entry, Page},
+    hazelcast::Fault,
     map::{self, Stored},
 };
 
@@ -38,9 +39,12 @@ pub fn compare_and_set(key: &str, read: Option<Stored>, sum: i64) -> Result<bool
 ///
 /// # Errors
 ///
-/// [`entries::Error::Unavailable`] and [`entries::Error::Other`].
+/// [`entries::Error::Unavailable`], [`entries::Error::InvalidCursor`] and [`entries::Error::Other`].
 pub fn list(cursor: Option<String>, entries_max: u32) -> Result<Page, entries::Error> {
-    let page = map::list(cursor.as_deref(), entries_max).map_err(Error::from)?;
+    let page = map::list(cursor.as_deref(), entries_max).map_err(|error| match error.fault {
+        Fault::InvalidCursor => entries::Error::of_cursor(&cursor.unwrap_or_default()),
+        _ => Error::from(error).into(),
+    })?;
     let entry = |found: map::Entry| Entry { key: found.key, value: found.stored.value };
     Ok(Page { entries: page.entries.into_iter().map(entry).collect(), next: page.next })
 }

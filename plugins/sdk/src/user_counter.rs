@@ -25,6 +25,9 @@ use crate::{
 /// Characters that the column `user_id` of a table of ours has room for.
 const USER_ID_CHARS_MAX: usize = 255;
 
+/// The longest `user_id` that is listed, in bytes: that of the longest key.
+const LISTED_BYTES_MAX: usize = 256;
+
 /// Entries in one page, because an answer of the database has no more rows.
 const ENTRIES_PER_PAGE_MAX: u32 = 1_000;
 
@@ -99,25 +102,33 @@ pub fn reset(key: &str) -> Result<(), Error> {
 ///
 /// # Errors
 ///
-/// [`entries::Error::Unavailable`] and [`entries::Error::Other`].
+/// [`entries::Error::Unavailable`], [`entries::Error::InvalidCursor`] and [`entries::Error::Other`].
 pub fn list(cursor: Option<String>, entries_max: u32) -> Result<Page, entries::Error> {
     let entries_max = entries_max.min(ENTRIES_PER_PAGE_MAX);
     let limit = Value::Integer(entries_max.into());
-    let has_integer_ids = user_id_type()? != TEXT;
     let answer = match cursor {
         None => ask(LIST_FIRST, &[limit]),
-        Some(last) if has_integer_ids => {
-            let last = last.parse().map_err(|_| {
-                Error::Other(format!("\"{last}\" is no cursor of a table with integer keys"))
-            })?;
-            ask(LIST_NEXT, &[limit, Value::Integer(last)])
-        }
-        Some(last) => ask(LIST_NEXT, &[limit, Value::Text(last)]),
+        Some(last) => ask(LIST_NEXT, &[limit, listed_user_id(&last)?]),
     }?;
     let is_last = answer.rows.len() < entries_max as usize;
     let entries = answer.rows.into_iter().map(entry).collect::<Result<Vec<Entry>, Error>>()?;
     let next = entries.last().filter(|_| !is_last).map(|last| last.key.clone());
     Ok(Page { entries, next })
+}
+
+/// A `user_id` that is listed, as the text it is listed as.
+fn listed_user_id(cursor: &str) -> Result<Value, entries::Error> {
+    let refused = || entries::Error::of_cursor(cursor);
+    if user_id_type()? == TEXT {
+        // Tables of others may hold longer texts than ours, but no NUL.
+        let is_listed = (1..=LISTED_BYTES_MAX).contains(&cursor.len()) && !cursor.contains('\0');
+        return is_listed.then(|| Value::Text(String::from(cursor))).ok_or_else(refused);
+    }
+    match user_id(cursor) {
+        Ok(Value::Integer(id)) if id.to_string() == cursor => Ok(Value::Integer(id)),
+        Ok(_) | Err(Error::InvalidKey(_)) => Err(refused()),
+        Err(error) => Err(error.into()),
+    }
 }
 
 fn entry(row: Vec<Value>) -> Result<Entry, Error> {

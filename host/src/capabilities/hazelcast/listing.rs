@@ -22,14 +22,16 @@ const PARTITIONS_AT_ONCE_MAX: i32 = 16;
 /// The partition and the last key of the page before.
 fn parse(cursor: &str) -> Option<(i32, String)> {
     let (partition, key) = cursor.split_once(':')?;
-    Some((partition.parse().ok().filter(|number| 0 <= *number)?, key.to_owned()))
+    let number: i32 = partition.parse().ok().filter(|number| 0 <= *number)?;
+    // Nothing but the form in which it was returned.
+    (number.to_string() == partition).then(|| (number, key.to_owned()))
 }
 
 /// The page that begins at `cursor`.
 ///
 /// # Errors
 ///
-/// `unavailable` and `refused`.
+/// `unavailable`, `invalid-cursor` and `refused`.
 pub async fn page(
     client: &Client,
     names: &Names,
@@ -38,15 +40,16 @@ pub async fn page(
 ) -> Result<Page, Error> {
     let mut filling = Filling::new(entries_max);
     if let Some(cursor) = cursor {
-        let (partition, key) = parse(cursor).ok_or_else(|| {
-            Error::new(Fault::Refused, "the cursor is none that a listing of the map has returned")
-        })?;
+        let (partition, key) = parse(cursor).ok_or_else(no_cursor)?;
         (filling.partition, filling.after) = (partition, Some(key));
     }
     let mut at_once = 1;
     loop {
         let wanted = filling.partition..filling.partition.saturating_add(at_once);
         let found = client.partitions(names.map(), wanted.clone()).await.map_err(harmless)?;
+        if found.is_empty() && filling.after.is_some() {
+            return Err(no_cursor());
+        }
         for partition in &found {
             if let Some(next) = filling.add(partition, names) {
                 return Ok(Page { entries: filling.entries, next: Some(next) });
@@ -57,6 +60,10 @@ pub async fn page(
         }
         at_once = filling.room_for(&found);
     }
+}
+
+fn no_cursor() -> Error {
+    Error::new(Fault::InvalidCursor, "the cursor is none that a listing of the map has returned")
 }
 
 /// A page that is not full yet.
@@ -107,7 +114,7 @@ mod tests {
         for (cursor, partition, key) in [("270:a", 270, "a"), ("3::", 3, ":"), ("0:", 0, "")] {
             assert_eq!(parse(cursor), Some((partition, key.to_owned())));
         }
-        for cursor in ["", "x", "7", "-1:a", ":a", "2147483648:a", " 1:a"] {
+        for cursor in ["", "x", "7", "-1:a", ":a", "2147483648:a", " 1:a", "+1:a", "01:a"] {
             assert_eq!(parse(cursor), None, "{cursor}");
         }
     }

@@ -10,24 +10,27 @@ pub const SLOTS_PER_LIST_MAX: usize = 16_384;
 /// Cells that one call returns: at most about 300 KiB, which a guest must find room for.
 pub const CELLS_PER_LIST_MAX: usize = 1_000;
 
+/// Keys and their values, and where the next ones begin.
+pub type Cells = (Vec<(String, i64)>, Option<u64>);
+
 impl Region {
     /// At most `cells_max` keys and their values, from slot number `start` on, and the number of
-    /// the slot with which to go on; none after the last slot.
+    /// the slot with which to go on; none after the last slot. None at all where there is no slot `start`.
     ///
     /// A key stays in its slot, so following the numbers from 0 shows each key exactly once.
-    pub fn list(&self, start: u64, cells_max: u32) -> (Vec<(String, i64)>, Option<u64>) {
+    pub fn list(&self, start: u64, cells_max: u32) -> Option<Cells> {
         let slot_count = self.slot_mask + 1;
         let cells_max = usize::try_from(cells_max).unwrap_or(usize::MAX).min(CELLS_PER_LIST_MAX);
-        let start = usize::try_from(start).unwrap_or(usize::MAX).min(slot_count);
+        let start = usize::try_from(start).ok().filter(|start| *start < slot_count)?;
         let end = start.saturating_add(SLOTS_PER_LIST_MAX).min(slot_count);
         let mut cells = Vec::new();
         for number in start..end {
             if cells.len() == cells_max {
-                return (cells, Some(number as u64));
+                return Some((cells, Some(number as u64)));
             }
             cells.extend(self.cell(HEADER_WORDS + number * SLOT_WORDS));
         }
-        (cells, (end < slot_count).then_some(end as u64))
+        Some((cells, (end < slot_count).then_some(end as u64)))
     }
 
     /// The key and the value in a slot; none where there is no key, or what another process left

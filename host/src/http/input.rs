@@ -41,12 +41,11 @@ impl<S: Send + Sync> FromRequestParts<S> for NoQuery {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
-        match query(&parts.uri) {
-            Some(Empty {}) => Ok(Self),
-            None => Err(Problem::bad_request(
-                "this path takes no parameters; \"by\" is one of POST /counters/KEY/inc".into(),
-            )),
+        if parts.uri.query().is_none_or(str::is_empty) {
+            return Ok(Self);
         }
+        let detail = "this path takes no parameters; \"by\" is one of POST /counters/KEY/inc";
+        Err(Problem::bad_request(detail.into()))
     }
 }
 

@@ -87,11 +87,14 @@ fn serve(config: &Config, args: &[OsString], telemetry: Telemetry) -> anyhow::Re
                 telemetry.stop();
                 let _ = drained.send(());
             });
-            // An error means that the thread has panicked, which it has told.
-            let _ = done.await;
+            match done.await {
+                Ok(()) => ExitCode::SUCCESS,
+                // The thread has panicked, which the log says.
+                Err(_) => ExitCode::from(panics::EXIT_STATUS),
+            }
         };
         Ok(tokio::select! {
-            () = ends => ExitCode::SUCCESS,
+            status = ends => status,
             signal = signals.next_to_stop() => {
                 tracing::warn!("{signal} again: stopping at once");
                 ExitCode::from(CUT_SHORT)

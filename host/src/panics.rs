@@ -16,7 +16,7 @@ use std::{
 };
 
 /// Exit status of a host that lost a thread or a task which it can't do without.
-pub const EXIT_STATUS: i32 = 3;
+pub const EXIT_STATUS: u8 = 3;
 
 thread_local! {
     /// Whether what this thread does at the moment is something that the host can't do without.
@@ -37,7 +37,7 @@ pub fn install_hook() {
             tracing::error!(
                 "{what}; the host can't go on without it, and ends with status {EXIT_STATUS}"
             );
-            process::exit(EXIT_STATUS);
+            process::exit(EXIT_STATUS.into());
         }
         tracing::error!("{what}; the connection, call or task is given up, and nothing else");
     }));

@@ -68,7 +68,18 @@ fn a_control_thread_that_panics_ends_the_process() {
     check_ended(child, &sandbox, "control");
 }
 
-fn this_test_again(name: &str, sandbox: &Sandbox) -> Child {
+/// Killed when the test is over, however that ends.
+struct Killed(Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        // Both fail only when it has ended already.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn this_test_again(name: &str, sandbox: &Sandbox) -> Killed {
     let mut command = Command::new(env::current_exe().unwrap());
     command
         .args(["--exact", name, "--nocapture"])
@@ -77,14 +88,15 @@ fn this_test_again(name: &str, sandbox: &Sandbox) -> Child {
         .env_remove("RUST_LOG")
         .stdout(Stdio::null())
         .stderr(fs::File::create(sandbox.path().join("stderr")).unwrap());
-    command.spawn().unwrap()
+    Killed(command.spawn().unwrap())
 }
 
 /// It has one line to say, and an exit status of its own.
-fn check_ended(mut child: Child, sandbox: &Sandbox, thread: &str) {
-    let status = child.wait().unwrap();
+fn check_ended(mut child: Killed, sandbox: &Sandbox, thread: &str) {
+    wait_until("it ends", || child.0.try_wait().unwrap().is_some());
+    let status = child.0.wait().unwrap();
     let stderr = sandbox.stderr();
-    assert_eq!(status.code(), Some(panics::EXIT_STATUS), "{stderr}");
+    assert_eq!(status.code(), Some(panics::EXIT_STATUS.into()), "{stderr}");
     let lines: Vec<_> = stderr.lines().collect();
     assert!(lines.len() == 1 && lines[0].contains("ERROR"), "{stderr}");
     assert!(lines[0].contains(&format!("the thread {thread} panicked at ")), "{stderr}");

@@ -47,7 +47,8 @@ fn describe(info: &PanicHookInfo<'_>) -> String {
     let thread = thread::current();
     let thread = thread.name().unwrap_or("without a name");
     let place = info.location().map_or(String::new(), |place| format!(" at {place}"));
-    let why = info.payload_as_str().unwrap_or("no text");
+    // Texts of assertions have several lines.
+    let why = info.payload_as_str().unwrap_or("no text").replace('\n', " ");
     format!("the thread {thread} panicked{place}: {why}")
 }
 

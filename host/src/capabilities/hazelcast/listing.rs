@@ -47,6 +47,7 @@ pub async fn page(
     loop {
         let wanted = filling.partition..filling.partition.saturating_add(at_once);
         let found = client.partitions(names.map(), wanted.clone()).await.map_err(harmless)?;
+        // The map has no such partition.
         if found.is_empty() && filling.after.is_some() {
             return Err(no_cursor());
         }

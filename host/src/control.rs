@@ -96,7 +96,8 @@ where
         let dispatcher = Dispatcher::start(self.seat);
         let (swaps, requests) = self.swaps;
         spawn_local(essential((self.make_swapper)(dispatcher.clone()).run(requests)));
-        let looking = spawn_local(essential(readiness::report_changes(dispatcher.clone(), self.looked)));
+        let looking =
+            spawn_local(essential(readiness::report_changes(dispatcher.clone(), self.looked)));
         // Here, so that a thread that hangs is noticed.
         spawn_local(essential(supervisor::stay_alive()));
         let ticking = spawn_local(essential(tick_each(dispatcher.clone(), self.tick_interval)));

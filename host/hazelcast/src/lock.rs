@@ -90,12 +90,11 @@ impl Lock {
     ///
     /// [`Error::LockLost`], without having changed anything, where the lease would end before the call has to;
     /// [`Error::Refused`] after a write whose outcome is unknown; otherwise as for [`Client::put`].
-    pub async fn put(&mut self, value: i64) -> Result<(), Error> {
+    pub async fn put(&mut self, value: Number) -> Result<(), Error> {
         let held = self.writable()?;
         // Until there is an answer, also where nobody waits for it any more.
         held.in_doubt = true;
-        let outcome =
-            held.write(|thread| EntryCall::Set { thread, value: Number::Long(value) }).await;
+        let outcome = held.write(|thread| EntryCall::Set { thread, value }).await;
         held.in_doubt = matches!(outcome, Err(Error::OutcomeUnknown(_)));
         outcome?;
         if self.remaining().is_zero() {
@@ -123,7 +122,7 @@ impl Lock {
     ///
     /// As for [`Lock::put`].
     pub async fn replace_if_same(&mut self, expected: Number, value: i64) -> Result<bool, Error> {
-        let value = Number::Long(value);
+        let value = expected.with(value);
         let held = self.writable()?;
         let answer =
             held.write(|thread| EntryCall::ReplaceIfSame { thread, expected, value }).await?;

@@ -32,13 +32,13 @@ impl Client {
     /// # Errors
     ///
     /// Any but [`Error::LockLost`].
-    pub async fn put(&self, map: &str, key: &str, value: i64) -> Result<(), Error> {
-        let call = EntryCall::Set { thread: NO_LOCK, value: Number::Long(value) };
+    pub async fn put(&self, map: &str, key: &str, value: Number) -> Result<(), Error> {
+        let call = EntryCall::Set { thread: NO_LOCK, value };
         self.entry_call(&Entry::new(map, key), Repeat::Never, call).await?;
         Ok(())
     }
 
-    /// Stores `value` where nothing is, and returns what was stored instead.
+    /// Stores `value` as a `Long` where nothing is, and returns what was stored instead.
     ///
     /// # Errors
     ///
@@ -53,7 +53,8 @@ impl Client {
         self.entry_number(&Entry::new(map, key), Repeat::Never, call).await
     }
 
-    /// Stores `value` where `expected` is, which must be of the same kind; returns whether it did.
+    /// Stores `value` where `expected` is, which must be of the same kind; returns whether it did. It is stored in that kind
+    /// too, see [`Number::with`].
     ///
     /// # Errors
     ///
@@ -65,7 +66,7 @@ impl Client {
         expected: Number,
         value: i64,
     ) -> Result<bool, Error> {
-        let value = Number::Long(value);
+        let value = expected.with(value);
         let call = EntryCall::ReplaceIfSame { thread: NO_LOCK, expected, value };
         let answer = self.entry_call(&Entry::new(map, key), Repeat::Never, call).await?;
         Repeat::Never.understood(answer.fixed().bool())

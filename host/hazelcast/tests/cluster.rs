@@ -72,7 +72,7 @@ async fn numbers_are_stored_where_the_key_is() {
             assert_eq!(outcome, Ok(replaced), "{key} {expected:?}");
         }
         assert_eq!(client.get(&named("numbers"), key).await, Ok(Some(Number::Long(i64::MIN))));
-        assert_eq!(client.put(&named("numbers"), key, 3).await, Ok(()));
+        assert_eq!(client.put(&named("numbers"), key, Number::Long(3)).await, Ok(()));
         assert_eq!(client.get(&named("numbers"), key).await, Ok(Some(Number::Long(3))));
     }
 }
@@ -121,7 +121,7 @@ async fn locks_exclude_the_callers_of_one_client_and_of_two() {
         let mut lock =
             client.try_lock(&named("locks"), "k", WAIT, LEASE).await?.expect("not so long");
         let value = client.get(&named("locks"), "k").await?.map_or(0, Number::value);
-        lock.put(value + 1).await?;
+        lock.put(Number::Long(value + 1)).await?;
         lock.release().await
     };
     tokio::join!(
@@ -174,12 +174,12 @@ async fn a_lock_ends_with_its_lease_and_whoever_held_it_learns_so() {
     let lease = Duration::from_secs(8);
     let mut lost =
         client.try_lock(&named("leases"), "k", WAIT, lease).await.unwrap().expect("it is free");
-    assert_eq!(lost.put(1).await, Ok(()));
+    assert_eq!(lost.put(Number::Long(1)).await, Ok(()));
     let mut next =
         client.try_lock(&named("leases"), "k", WAIT, LEASE).await.unwrap().expect("it has ended");
     assert!(lost.remaining().is_zero());
-    assert!(matches!(lost.put(2).await, Err(Error::LockLost(_))));
-    assert_eq!(next.put(3).await, Ok(()));
+    assert!(matches!(lost.put(Number::Long(2)).await, Err(Error::LockLost(_))));
+    assert_eq!(next.put(Number::Long(3)).await, Ok(()));
     assert!(matches!(lost.release().await, Err(Error::LockLost(_))));
     assert_eq!(next.release().await, Ok(()));
     assert_eq!(client.get(&named("leases"), "k").await, Ok(Some(Number::Long(3))));
@@ -218,7 +218,7 @@ async fn calls_and_locks_beyond_the_bound_are_refused_at_once() {
     let refused = waiting.join_next().await.unwrap().unwrap();
     assert!(matches!(refused, Err(Error::Unavailable(_))), "{refused:?}");
     // What is done under the lock, and its release, are parts of the call that it is.
-    assert_eq!(held.put(1).await, Ok(()));
+    assert_eq!(held.put(Number::Long(1)).await, Ok(()));
     assert_eq!(held.release().await, Ok(()));
     assert_eq!(waiting.join_next().await.unwrap().unwrap(), Ok(()));
     // Until the second lock is released, too.
@@ -257,7 +257,7 @@ async fn all_partitions_together_hold_each_key_once_while_others_are_added() {
     let (client, map) = (client(), named("listed"));
     let put = |name: &'static str, index: i64| {
         let (client, map) = (client.clone(), map.clone());
-        async move { client.put(&map, &format!("{name}-{index}"), index).await }
+        async move { client.put(&map, &format!("{name}-{index}"), Number::Long(index)).await }
     };
     let all = |name| (0..KEYS).map(|index| put(name, index)).collect::<JoinSet<_>>().join_all();
     assert!(all("before").await.into_iter().all(|outcome| outcome.is_ok()));

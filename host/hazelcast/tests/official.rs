@@ -22,6 +22,9 @@ const CALLS: usize = 50;
 /// More than the other client can make in that time.
 const OFFICIAL_CALLS_MAX: u64 = 1_000_000;
 
+/// What is counted from, where nothing depends on it.
+const LONG_0: Number = Number::Long(0);
+
 /// Any, in a map of which it is the only one.
 const KEY: &str = "k";
 
@@ -68,7 +71,7 @@ async fn what_one_writes_the_other_reads_whatever_the_key() {
     for (index, key) in KEYS.map(str::to_owned).into_iter().chain(many).enumerate() {
         let value = index as i64;
         let get = json!({"do": "get", "map": map, "key": key});
-        assert_eq!(ours.put(map, &key, value).await, Ok(()), "{key:?}");
+        assert_eq!(ours.put(map, &key, Number::Long(value)).await, Ok(()), "{key:?}");
         assert_eq!(official.ask(get).await, Ok(json!(value)), "{key:?}");
         let put = json!({"do": "put", "map": map, "key": key, "value": -value});
         assert_eq!(official.ask(put).await, Ok(json!(value)), "{key:?}");
@@ -84,7 +87,7 @@ async fn what_one_writes_the_other_reads_whatever_the_number() {
         let put = json!({"do": "put", "map": map, "key": key, "value": value});
         official.ask(put).await.unwrap();
         assert_eq!(ours.get(map, key).await, Ok(Some(Number::Long(value))));
-        assert_eq!(ours.put(map, key, !value).await, Ok(()));
+        assert_eq!(ours.put(map, key, Number::Long(!value)).await, Ok(()));
         let read = official.ask(json!({"do": "get", "map": map, "key": key})).await;
         assert_eq!(read, Ok(json!(!value)));
     }
@@ -125,7 +128,7 @@ async fn what_one_has_stored_under_a_text_the_other_lists() {
     put(json!("long"), json!(5), "long").await;
     put(json!("integer"), json!(5), "integer").await;
     put(json!(7), json!(5), "long").await;
-    assert_eq!(ours.put(map, "ours", 6).await, Ok(()));
+    assert_eq!(ours.put(map, "ours", Number::Long(6)).await, Ok(()));
     let listed = ours.partitions(map, ALL).await.unwrap();
     assert_eq!(listed.len(), 271);
     let expected =
@@ -155,18 +158,36 @@ async fn replacing_tells_an_integer_from_a_long_of_the_same_value() {
         assert_eq!(ours.replace_if_same(map, key, other, 6).await, Ok(false), "{kind}");
         assert_eq!(ours.get(map, key).await, Ok(Some(stored)));
         assert_eq!(ours.replace_if_same(map, key, stored, 6).await, Ok(true), "{kind}");
-        assert_eq!(ours.get(map, key).await, Ok(Some(Number::Long(6))));
+        assert_eq!(ours.get(map, key).await, Ok(Some(stored.with(6))));
+        // It is of the same kind to the other client, too.
+        let other = if kind == "long" { "integer" } else { "long" };
+        for (kind, replaced) in [(other, false), (kind, true)] {
+            let replace = json!({
+                "do": "replace_if_same", "map": map, "key": key,
+                "expected": 6, "value": 7, "kind": kind,
+            });
+            assert_eq!(official.ask(replace).await, Ok(json!(replaced)), "{kind}");
+        }
+        assert_eq!(ours.get(map, key).await, Ok(Some(stored.with(7))));
     }
+}
 
-    // What we have written is a Long to the other client, too.
-    for (kind, replaced) in [("integer", false), ("long", true)] {
+#[tokio::test]
+async fn an_integer_that_grows_beyond_32_bits_is_a_long_to_both() {
+    let (ours, mut official) = (client(), Official::start());
+    let map = &of_this_run("wide");
+    for (key, end, step) in [("most", i32::MAX, 1), ("least", i32::MIN, -1)] {
+        let put = json!({"do": "put", "map": map, "key": key, "value": end, "kind": "integer"});
+        official.ask(put).await.unwrap();
+        let (end, beyond) = (Number::Integer(end), i64::from(end) + step);
+        assert_eq!(ours.replace_if_same(map, key, end, beyond).await, Ok(true));
+        assert_eq!(ours.get(map, key).await, Ok(Some(Number::Long(beyond))));
         let replace = json!({
             "do": "replace_if_same", "map": map, "key": key,
-            "expected": 6, "value": 7, "kind": kind,
+            "expected": beyond, "value": beyond + step, "kind": "long",
         });
-        assert_eq!(official.ask(replace).await, Ok(json!(replaced)), "{kind}");
+        assert_eq!(official.ask(replace).await, Ok(json!(true)));
     }
-    assert_eq!(ours.get(map, key).await, Ok(Some(Number::Long(7))));
 }
 
 #[tokio::test]
@@ -194,7 +215,7 @@ async fn a_lock_that_the_official_client_holds_keeps_us_out() {
     let (map, key) = (&of_this_run("held by the official"), KEY);
     let lock = json!({"do": "lock", "map": map, "key": key});
     let unlock = json!({"do": "unlock", "map": map, "key": key});
-    assert_eq!(ours.put(map, key, 1).await, Ok(()));
+    assert_eq!(ours.put(map, key, Number::Long(1)).await, Ok(()));
 
     official.ask(lock.clone()).await.unwrap();
     assert!(ours.try_lock(map, key, SHORT, LEASE).await.unwrap().is_none());
@@ -209,7 +230,7 @@ async fn a_lock_that_the_official_client_holds_keeps_us_out() {
         assert_eq!(ours.get(map, key).await, Ok(Some(Number::Long(1))));
         official.ask(unlock).await
     };
-    let (put, unlocked) = tokio::join!(biased; ours.put(map, key, 2), release);
+    let (put, unlocked) = tokio::join!(biased; ours.put(map, key, Number::Long(2)), release);
     assert_eq!((put, unlocked), (Ok(()), Ok(Value::Null)));
     assert_eq!(ours.get(map, key).await, Ok(Some(Number::Long(2))));
 }
@@ -222,7 +243,7 @@ async fn a_lock_that_we_hold_keeps_the_official_client_out() {
     let try_lock =
         |timeout_s| json!({"do": "try_lock", "map": map, "key": key, "timeout_s": timeout_s});
     let unlock = json!({"do": "unlock", "map": map, "key": key});
-    assert_eq!(ours.put(map, key, 1).await, Ok(()));
+    assert_eq!(ours.put(map, key, Number::Long(1)).await, Ok(()));
 
     let mut held = ours.try_lock(map, key, WAIT, LEASE).await.unwrap().expect("it is free");
     assert_eq!(official.ask(try_lock(SHORT.as_secs_f64())).await, Ok(json!(false)));
@@ -233,7 +254,7 @@ async fn a_lock_that_we_hold_keeps_the_official_client_out() {
     official.ask(put).await.unwrap();
     // The owner of the key takes the calls of a client in turn: at this one, it has taken the one that puts.
     assert_eq!(official.ask(get.clone()).await, Ok(json!(1)));
-    assert_eq!(held.put(2).await, Ok(()));
+    assert_eq!(held.put(Number::Long(2)).await, Ok(()));
     assert_eq!(held.release().await, Ok(()));
     assert_eq!(official.finish().await, Ok(json!(2)));
     assert_eq!(official.ask(get).await, Ok(json!(3)));
@@ -247,26 +268,31 @@ async fn a_lock_that_we_hold_keeps_the_official_client_out() {
 
 #[tokio::test]
 async fn increments_of_both_under_locks_are_all_counted() {
-    let (made, counted) = Method::Pessimistic.contend().await;
+    let (made, counted) = Method::Pessimistic.contend(LONG_0).await;
     assert_eq!(counted, made);
 }
 
 #[tokio::test]
 async fn increments_of_both_that_replace_what_was_read_are_all_counted() {
-    let (made, counted) = Method::Optimistic.contend().await;
-    assert_eq!(counted, made);
+    // That client writes an Integer where it is told nothing else.
+    for first in [LONG_0, Number::Integer(0)] {
+        let (made, counted) = Method::Optimistic.contend(first).await;
+        assert_eq!(counted, made, "{first:?}");
+        let stored = client().get(&Method::Optimistic.target(), KEY).await;
+        assert_eq!(stored, Ok(Some(first.with(made))));
+    }
 }
 
 #[tokio::test]
 async fn increments_of_both_of_an_atomic_long_are_all_counted() {
-    let (made, counted) = Method::Atomic.contend().await;
+    let (made, counted) = Method::Atomic.contend(LONG_0).await;
     assert_eq!(counted, made);
 }
 
 /// The control: the tests above would see an increment that is lost.
 #[tokio::test]
 async fn increments_of_both_without_a_lock_are_lost() {
-    let (made, counted) = Method::NoLock.contend().await;
+    let (made, counted) = Method::NoLock.contend(LONG_0).await;
     assert!(counted < made, "{counted} of {made}");
 }
 
@@ -294,16 +320,17 @@ impl Method {
         of_this_run(self.name())
     }
 
-    /// Increments by both clients at once: how many were made, and how many were counted.
-    async fn contend(self) -> (i64, i64) {
+    /// Increments by both clients at once of what is `first` in a map: how many were made, and how many were counted.
+    async fn contend(self, first: Number) -> (i64, i64) {
         let (ours, mut official) = (client(), Official::start());
         let target = &self.target();
         if !matches!(self, Self::Atomic) {
-            assert_eq!(ours.put(target, KEY, 0).await, Ok(()));
+            assert_eq!(ours.put(target, KEY, first).await, Ok(()));
         }
         let begin = json!({
             "do": "increment", "method": self.name(), "begin": true,
             "map": target, "key": KEY, "name": target,
+            "kind": if first == LONG_0 { "long" } else { "integer" },
             "threads": CALLERS, "times": OFFICIAL_CALLS_MAX,
         });
         official.ask(begin).await.unwrap();
@@ -331,12 +358,12 @@ impl Method {
         match self {
             Self::NoLock => {
                 let found = self.counted(ours).await;
-                ours.put(map, key, found + 1).await
+                ours.put(map, key, Number::Long(found + 1)).await
             }
             Self::Pessimistic => {
                 let lock = ours.try_lock(map, key, WAIT, LEASE).await?;
                 let mut lock = lock.expect("nobody holds it for so long");
-                lock.put(self.counted(ours).await + 1).await?;
+                lock.put(Number::Long(self.counted(ours).await + 1)).await?;
                 lock.release().await
             }
             Self::Optimistic => loop {

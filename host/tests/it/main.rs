@@ -25,6 +25,8 @@ mod half_close;
 mod hazelcast;
 /// The Hazelcast plugins without their cluster.
 mod hazelcast_down;
+/// Numbers in the map that other clients have written, and what they are stored as.
+mod hazelcast_kinds;
 /// Locks of plugins that misbehave, are late, or die with them.
 mod hazelcast_locks;
 /// A cluster that has no CP Subsystem, comes late, or loses its members.

@@ -7,15 +7,17 @@
 use tally_plugin::{
     Counter, Entries, Error, String, Vec,
     entries::{self, Entry, Page},
-    export, export_entries, map, map_counter,
+    export, export_entries, map,
+    map_counter::{self, kind, value},
 };
 
 struct NoLock;
 
 impl Counter for NoLock {
     fn increment(key: String, delta: i64) -> Result<i64, Error> {
-        let sum = map_counter::read(&key)?.checked_add(delta).ok_or(Error::Overflow)?;
-        map::put(&key, sum)?;
+        let read = map::get(&key)?;
+        let sum = value(read).checked_add(delta).ok_or(Error::Overflow)?;
+        map::put(&key, sum, kind(read))?;
         Ok(sum)
     }
 
@@ -24,7 +26,7 @@ impl Counter for NoLock {
     }
 
     fn reset(key: String) -> Result<(), Error> {
-        Ok(map::put(&key, 0)?)
+        Ok(map_counter::overwrite(&key, 0)?)
     }
 }
 

@@ -39,7 +39,7 @@ impl Counter for Optimistic {
 
     /// Whoever has read before does not find the same any more.
     fn reset(key: String) -> Result<(), Error> {
-        Ok(map::put(&key, 0)?)
+        Ok(map_counter::overwrite(&key, 0)?)
     }
 }
 

@@ -37,7 +37,7 @@ impl Counter for Pessimistic {
 
     fn reset(key: String) -> Result<(), Error> {
         let lock = Lock::acquire(&key)?;
-        map::put(&key, 0)?;
+        map_counter::overwrite(&key, 0)?;
         release(lock);
         Ok(())
     }

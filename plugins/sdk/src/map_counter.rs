@@ -5,8 +5,8 @@ use alloc::{string::String, vec::Vec};
 use crate::{
     Error,
     entries::{self, Entry, Page},
-    hazelcast::Fault,
-    map::{self, Stored},
+    hazelcast::{self, Fault},
+    map::{self, Kind, Stored},
 };
 
 /// The count of `key`; 0 for one that was never written.
@@ -21,6 +21,21 @@ pub fn read(key: &str) -> Result<i64, Error> {
 /// The count that is stored, of whichever kind; 0 where nothing is.
 pub fn value(stored: Option<Stored>) -> i64 {
     stored.map_or(0, |stored| stored.value)
+}
+
+/// In which kind to store what takes the place of this: the same, since clients in other languages that compare would never
+/// find the other kind equal to what they wrote. What is new is a `Long`.
+pub fn kind(stored: Option<Stored>) -> Kind {
+    stored.map_or(Kind::Long, |stored| stored.kind)
+}
+
+/// Stores `value`, whatever is stored, in the kind of that.
+///
+/// # Errors
+///
+/// Those of [`map::get`] and of [`map::put`].
+pub fn overwrite(key: &str, value: i64) -> Result<(), hazelcast::Error> {
+    map::put(key, value, kind(map::get(key)?))
 }
 
 /// Stores `sum` if what is stored is still what was `read`, and returns whether it did. What is compared includes the kind.
@@ -49,14 +64,14 @@ pub fn list(cursor: Option<String>, entries_max: u32) -> Result<Page, entries::E
     Ok(Page { entries: page.entries.into_iter().map(entry).collect(), next: page.next })
 }
 
-/// Stores each value, one after the other.
+/// Stores each value, one after the other, in the kind of what is stored there.
 ///
 /// # Errors
 ///
 /// Any of [`entries::Error`].
 pub fn put(entries: Vec<Entry>) -> Result<(), entries::Error> {
     for Entry { key, value } in entries {
-        map::put(&key, value).map_err(|error| entries::Error::of_key(&key, error))?;
+        overwrite(&key, value).map_err(|error| entries::Error::of_key(&key, error))?;
     }
     Ok(())
 }

@@ -19,9 +19,9 @@ const HASH_SEED: u32 = 0x0100_0193;
 /// A number in a map. Java tells the two kinds apart: they are never equal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Number {
-    /// A Java `Integer`, as some clients write it.
+    /// A Java `Integer`, as some clients write it. It stays one while it fits, because what they compare includes the kind.
     Integer(i32),
-    /// A Java `Long`, as we do.
+    /// A Java `Long`, as we store what is new.
     Long(i64),
 }
 
@@ -31,6 +31,14 @@ impl Number {
         match self {
             Self::Integer(value) => value.into(),
             Self::Long(value) => value,
+        }
+    }
+
+    /// `value`, of the same kind as this; a `Long` where it is too wide for an `Integer`.
+    pub fn with(self, value: i64) -> Self {
+        match (self, i32::try_from(value)) {
+            (Self::Integer(_), Ok(value)) => Self::Integer(value),
+            _ => Self::Long(value),
         }
     }
 
@@ -138,6 +146,20 @@ mod tests {
             assert_eq!(Number::from_data(&number.to_data()), Ok(number));
         }
         assert_eq!(Number::Long(5).to_data(), *b"\0\0\0\0\xff\xff\xff\xf8\0\0\0\0\0\0\0\x05");
+    }
+
+    #[test]
+    fn an_integer_stays_one_while_it_fits_and_a_long_always_does() {
+        for (value, integer) in [
+            (0, Number::Integer(0)),
+            (i32::MAX.into(), Number::Integer(i32::MAX)),
+            (i32::MIN.into(), Number::Integer(i32::MIN)),
+            (1 << 31, Number::Long(1 << 31)),
+            (i64::from(i32::MIN) - 1, Number::Long(i64::from(i32::MIN) - 1)),
+        ] {
+            assert_eq!(Number::Integer(5).with(value), integer);
+            assert_eq!(Number::Long(5).with(value), Number::Long(value));
+        }
     }
 
     #[test]

@@ -163,7 +163,7 @@ async fn an_answer_that_does_not_come_in_time_is_not_waited_for() {
     let client = member.connected(Duration::from_millis(500)).await;
     let read = client.get("m", "k").await;
     assert!(matches!(&read, Err(Error::Unavailable(why)) if why.contains("500 ms")), "{read:?}");
-    let written = client.put("m", "k", 1).await;
+    let written = client.put("m", "k", Number::Long(1)).await;
     assert!(
         matches!(&written, Err(Error::OutcomeUnknown(why)) if why.contains("500 ms")),
         "{written:?}"
@@ -183,7 +183,7 @@ async fn a_member_that_says_nothing_any_more_is_left() {
         _ => formality(),
     });
     let client = member.client(LONG);
-    let outcome = client.put("m", "k", 1).await;
+    let outcome = client.put("m", "k", Number::Long(1)).await;
     let silent = matches!(&outcome, Err(Error::OutcomeUnknown(why)) if why.contains("silent"));
     assert!(silent, "{outcome:?}");
     deaf.store(0, Ordering::SeqCst);
@@ -205,9 +205,9 @@ async fn a_member_that_talks_nonsense_is_left_and_tried_again() {
             _ => formality(),
         });
         let client = member.client(LONG);
-        let outcome = client.put("m", "k", 1).await;
+        let outcome = client.put("m", "k", Number::Long(1)).await;
         assert!(matches!(outcome, Err(Error::OutcomeUnknown(_))), "{shown}: {outcome:?}");
-        until_done(async || client.put("m", "k", 1).await).await;
+        until_done(async || client.put("m", "k", Number::Long(1)).await).await;
     }
 }
 
@@ -236,12 +236,13 @@ async fn a_lock_under_which_a_put_may_be_on_its_way_is_left_to_its_lease() {
     for in_doubt in [true, false] {
         let lock = client.try_lock("m", "k", LONG, LONG).await.unwrap();
         let mut lock = lock.expect("the member grants all");
-        let outcome = lock.put(1).await;
+        let outcome = lock.put(Number::Long(1)).await;
         if in_doubt {
             assert!(matches!(outcome, Err(Error::OutcomeUnknown(_))), "{outcome:?}");
-            for again in
-                [lock.put(2).await, lock.replace_if_same(Number::Long(1), 2).await.map(drop)]
-            {
+            for again in [
+                lock.put(Number::Long(2)).await,
+                lock.replace_if_same(Number::Long(1), 2).await.map(drop),
+            ] {
                 assert!(matches!(again, Err(Error::Refused(_))), "{again:?}");
             }
             drop(lock);

@@ -16,8 +16,12 @@ impl map::Host for MapView<'_> {
         Ok(self.map.get(&key).await.map(|number| number.map(Stored::from)))
     }
 
-    async fn put(&mut self, key: String, value: i64) -> Answer<()> {
-        Ok(self.map.put(&key, value).await)
+    async fn put(&mut self, key: String, value: i64, kind: Kind) -> Answer<()> {
+        let any = match kind {
+            Kind::Integer => Number::Integer(0),
+            Kind::Long => Number::Long(0),
+        };
+        Ok(self.map.put(&key, any.with(value)).await)
     }
 
     async fn put_if_absent(&mut self, key: String, value: i64) -> Answer<Option<Stored>> {

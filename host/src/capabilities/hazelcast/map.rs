@@ -44,7 +44,7 @@ impl Map {
     /// # Errors
     ///
     /// Any fault but `conflict` and `lock-lost`.
-    pub async fn put(&mut self, key: &str, value: i64) -> Result<(), Error> {
+    pub async fn put(&mut self, key: &str, value: Number) -> Result<(), Error> {
         let key = self.names.map_key(key)?;
         match lock_of(&mut self.held, key) {
             Some(lock) => lock.put(value).await.map_err(not_written),
@@ -52,7 +52,7 @@ impl Map {
         }
     }
 
-    /// Stores `value` where nothing is stored, and returns what was stored instead.
+    /// Stores `value` as a `Long` where nothing is stored, and returns what was stored instead.
     ///
     /// # Errors
     ///
@@ -65,7 +65,7 @@ impl Map {
         }
     }
 
-    /// Stores `value` if what is stored is `expected`, and returns whether it did.
+    /// Stores `value` if what is stored is `expected`, and returns whether it did. It keeps the kind while it fits.
     ///
     /// # Errors
     ///

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use tally_hazelcast::{Client, Settings};
+use tally_hazelcast::{Client, Number, Settings};
 use tokio::runtime::{Builder, Runtime};
 
 use super::{SETTLE_TIME_MAX, Sandbox, Tally, ask, service::Service, wait_until};
@@ -84,6 +84,23 @@ impl Hazelcast {
             format!("--hz-map-name={}", self.names),
             format!("--hz-atomic-long-name={}", self.names),
         ]
+    }
+
+    /// The name of the map.
+    pub fn map(&self) -> &str {
+        &self.names
+    }
+
+    /// Stores the default counter of the map, as another client would.
+    pub fn put(&self, number: Number) {
+        let (runtime, client) = self.client();
+        runtime.block_on(client.put(&self.names, "count", number)).unwrap();
+    }
+
+    /// What is stored as the default counter of the map.
+    pub fn stored(&self) -> Option<Number> {
+        let (runtime, client) = self.client();
+        runtime.block_on(client.get(&self.names, "count")).unwrap()
     }
 
     /// The number of the member that owns the default counter of the map.

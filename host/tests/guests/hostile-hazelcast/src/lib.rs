@@ -60,25 +60,25 @@ impl Counter for HostileHazelcast {
             // A write after the lease has ended, or would before the answer.
             "late-write" => monotonic_clock::subscribe_duration(PAUSE_NS).block(),
             "late-release" => {
-                map::put(LOCKED, sum)?;
+                map::put(LOCKED, sum, Kind::Long)?;
                 monotonic_clock::subscribe_duration(PAUSE_NS).block();
                 Lock::release(lock)?;
                 return Ok(sum);
             }
             // Dropped instead of released.
             "drop" => {
-                map::put(LOCKED, sum)?;
+                map::put(LOCKED, sum, Kind::Long)?;
                 return Ok(sum);
             }
             // Another key than the one that is locked.
             "write-beside" => {
-                map::put("beside", sum)?;
+                map::put("beside", sum, Kind::Long)?;
                 Lock::release(lock)?;
                 return Ok(sum);
             }
             _ => {}
         }
-        map::put(LOCKED, sum)?;
+        map::put(LOCKED, sum, Kind::Long)?;
         Lock::release(lock)?;
         Ok(sum)
     }
@@ -88,7 +88,7 @@ impl Counter for HostileHazelcast {
     }
 
     fn reset(key: String) -> Result<(), Error> {
-        Ok(map::put(&key, 0)?)
+        Ok(map::put(&key, 0, Kind::Long)?)
     }
 }
 

@@ -5,12 +5,9 @@ use std::time::Duration;
 use crate::{
     Client, Error,
     cluster::Recipient,
-    invocation::{Deadline, Outcome, Repeat},
-    protocol::{
-        frame::Message,
-        requests::{self, AtomicLongCall, RaftGroup},
-        responses,
-    },
+    group::find_cp_members,
+    invocation::{Outcome, Repeat},
+    protocol::{frame::Message, requests::AtomicLongCall},
 };
 
 /// How often the group of an object is asked for within one call, since it can be destroyed in between.
@@ -69,18 +66,7 @@ impl Client {
     /// its CP members have not found each other yet.
     pub async fn check_cp(&self) -> Result<(), Error> {
         let _under_way = self.admit()?;
-        self.find_cp_members(self.deadline(Duration::ZERO)).await
-    }
-
-    async fn find_cp_members(&self, deadline: Deadline) -> Result<(), Error> {
-        let repeat = Repeat::Harmless;
-        let outcome =
-            self.invoke(Recipient::Any, repeat, deadline, |_| requests::cp_members()).await?;
-        if repeat.understood(responses::cp_members(&outcome.done()?))? == 0 {
-            let why = "the members of the CP Subsystem have not found each other yet";
-            return Err(Error::Unavailable(why.into()));
-        }
-        Ok(())
+        find_cp_members(self.connect(), self.deadline(Duration::ZERO)).await
     }
 
     async fn atomic_number(
@@ -99,10 +85,12 @@ impl Client {
         repeat: Repeat,
         call: AtomicLongCall,
     ) -> Result<Message, Error> {
-        let (_under_way, deadline) = (self.admit()?, self.deadline(Duration::ZERO));
+        let _under_way = self.admit()?;
         let mut gone = String::new();
         for _ in 0..GROUPS_MAX {
-            let group = self.group(name, deadline).await?;
+            let group = self.group(name).await?;
+            // From now on: a write in what a wait has left of the time might not be answered within it.
+            let deadline = self.deadline(Duration::ZERO);
             let request = |_| call.request(&group, name);
             match self.invoke(Recipient::Leader, repeat, deadline, request).await? {
                 Outcome::GroupGone(why) => {
@@ -113,24 +101,5 @@ impl Client {
             }
         }
         Err(Error::Unavailable(gone))
-    }
-
-    /// The group of all atomic longs whose names name none.
-    async fn group(&self, name: &str, deadline: Deadline) -> Result<RaftGroup, Error> {
-        if name.contains('@') {
-            let why = format!(
-                "\"{name}\" names a CP group behind its \"@\", and only the default group is used"
-            );
-            return Err(Error::Refused(why));
-        }
-        if let Some(group) = self.cluster().group() {
-            return Ok(group);
-        }
-        self.find_cp_members(deadline).await?;
-        let request = |_| requests::create_cp_group(name);
-        let outcome = self.invoke(Recipient::Any, Repeat::Harmless, deadline, request).await?;
-        let group = Repeat::Harmless.understood(responses::raft_group(&outcome.done()?))?;
-        self.cluster().set_group(Some(group.clone()));
-        Ok(group)
     }
 }

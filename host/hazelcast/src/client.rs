@@ -16,6 +16,7 @@ use tokio::{
 use crate::{
     Error, Settings,
     cluster::{Cluster, Recipient},
+    group::GroupSearch,
     invocation::{self, Deadline, Outcome, Repeat},
     membership::Membership,
     protocol::frame::Request,
@@ -31,6 +32,7 @@ pub struct Client(Arc<Inner>);
 struct Inner {
     cluster: Arc<Cluster>,
     membership: OnceLock<AbortHandle>,
+    group_search: GroupSearch,
     calls: Arc<Semaphore>,
     /// The last number given out, see [`Client::unique`].
     last: AtomicI64,
@@ -43,12 +45,17 @@ impl Client {
             calls: Arc::new(Semaphore::new(settings.calls_max)),
             cluster: Arc::new(Cluster::new(settings)),
             membership: OnceLock::new(),
+            group_search: GroupSearch::default(),
             last: AtomicI64::new(0),
         }))
     }
 
     pub(crate) fn cluster(&self) -> &Cluster {
         &self.0.cluster
+    }
+
+    pub(crate) fn group_search(&self) -> &GroupSearch {
+        &self.0.group_search
     }
 
     /// A number that was never given out before, from 1.
@@ -69,11 +76,16 @@ impl Client {
         deadline: Deadline,
         request: impl Fn(i32) -> Request,
     ) -> Result<Outcome, Error> {
+        invocation::invoke(self.connect(), recipient, repeat, deadline, request).await
+    }
+
+    /// The cluster, to whose members connections are made from now on.
+    pub(crate) fn connect(&self) -> &Arc<Cluster> {
         let cluster = &self.0.cluster;
         self.0
             .membership
             .get_or_init(|| tokio::spawn(Membership::new(cluster.clone()).run()).abort_handle());
-        invocation::invoke(cluster, recipient, repeat, deadline, request).await
+        cluster
     }
 
     /// Room for one more call, for as long as the permit is kept.

@@ -58,7 +58,7 @@ struct Known {
     members: Option<Vec<Uuid>>,
     /// By partition; none where it is not known yet.
     owners: Vec<Option<Uuid>>,
-    /// The group of our atomic longs, once it was asked for.
+    /// The group of our atomic longs, once it has answered.
     group: Option<RaftGroup>,
 }
 
@@ -218,12 +218,12 @@ impl Cluster {
         }
     }
 
-    /// The group of our atomic longs, if it was asked for.
+    /// The group of our atomic longs, if it has answered.
     pub fn group(&self) -> Option<RaftGroup> {
         self.state().known.as_ref()?.group.clone()
     }
 
-    /// Remembers the group, or that it has to be asked for again.
+    /// Remembers the group that has answered, or that it has to be asked for again.
     pub fn set_group(&self, group: Option<RaftGroup>) {
         if let Some(known) = &mut self.state().known {
             known.group = group;

@@ -16,6 +16,7 @@
 //!     members: vec!["127.0.0.1:5701".into()],
 //!     cluster_name: "dev".into(),
 //!     invocation_time_max: Duration::from_secs(2),
+//!     cp_group_wait_max: Duration::from_secs(30),
 //!     calls_max: 1024,
 //! });
 //! let value = client.add_and_get("counter", 1).await?;
@@ -28,6 +29,7 @@ mod client;
 mod cluster;
 mod connection;
 mod error;
+mod group;
 mod invocation;
 mod listing;
 mod lock;

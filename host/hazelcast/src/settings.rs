@@ -9,8 +9,12 @@ pub struct Settings {
     pub members: Vec<String>,
     /// The cluster's name, which keeps clients from talking to another one by accident.
     pub cluster_name: String,
-    /// How long one call may take, the tries that it needs included.
+    /// How long one call may take, the tries that it needs included. One to an atomic long may wait as long for the CP group
+    /// before.
     pub invocation_time_max: Duration,
+    /// How long the CP group of atomic longs may take to answer, before anything is written to it: a new one has to elect a
+    /// leader.
+    pub cp_group_wait_max: Duration,
     /// Calls under way and locks held at the same time; one more is refused as unavailable.
     pub calls_max: usize,
 }

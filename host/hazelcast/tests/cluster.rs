@@ -19,6 +19,7 @@ fn settings() -> Settings {
         cluster_name: env::var("HZ_CLUSTER_NAME").unwrap_or_else(|_| "dev".into()),
         // The machine is busy with other tests, and no time is measured here.
         invocation_time_max: Duration::from_secs(10),
+        cp_group_wait_max: Duration::from_secs(30),
         calls_max: 10_000,
     }
 }

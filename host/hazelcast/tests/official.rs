@@ -401,6 +401,7 @@ fn client() -> Client {
         cluster_name: needed("HZ_CLUSTER_NAME"),
         // The machine is busy with other tests, and no time is measured here.
         invocation_time_max: Duration::from_secs(10),
+        cp_group_wait_max: Duration::from_secs(30),
         calls_max: 1000,
     })
 }

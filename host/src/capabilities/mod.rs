@@ -227,6 +227,23 @@ impl Grants {
         }
     }
 
+    /// Waits, on the thread to which `shared` belongs, until the storage can be written to, where that
+    /// takes its time at first.
+    ///
+    /// # Errors
+    ///
+    /// Why it can't be.
+    pub async fn wait_for_storage(&self, shared: &OnThread) -> anyhow::Result<()> {
+        match (&self.hazelcast, &shared.hazelcast) {
+            (Some(cluster), Some(connections))
+                if self.capabilities.contains(&Capability::HazelcastAtomicLong) =>
+            {
+                Ok(cluster.wait_for_cp_group(connections).await?)
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// What one new instance is lent on the thread to which `shared` belongs.
     ///
     /// # Errors

@@ -83,6 +83,16 @@ impl Pool {
         Ok(())
     }
 
+    /// Waits until the storage can be written to, where that takes its time at first, within a bound of
+    /// the storage's own. Calls made before are refused where it does not come in time.
+    ///
+    /// # Errors
+    ///
+    /// Why it can't be.
+    pub async fn wait_for_storage(&self) -> anyhow::Result<()> {
+        self.plugin.grants.wait_for_storage(&self.shared).await
+    }
+
     /// Waits until no call is under way, those included whose callers have left.
     pub async fn drained(&self) {
         while self.under_way.calls.get() > 0 {

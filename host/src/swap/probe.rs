@@ -14,7 +14,7 @@ use crate::{
     },
 };
 
-/// How long the plugin may take for all calls on it.
+/// How long the plugin may take for all calls on it, and its storage before.
 const PROBE_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// Has a fresh instance increment, read and reset the scratch counter.
@@ -24,6 +24,7 @@ pub async fn probe(pool: &Rc<Pool>) -> Result<(), SwapError> {
     let plugin = pool.plugin();
     plugin.check_grants().map_err(|error| SwapError::Refused(format!("{error:#}")))?;
     let calls = async {
+        pool.wait_for_storage().await.map_err(|error| error.to_string())?;
         for (operation, name) in [
             (Operation::Increment(1), "increment"),
             (Operation::Get, "get"),

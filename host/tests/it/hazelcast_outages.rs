@@ -1,8 +1,13 @@
-use std::time::{Duration, Instant};
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
 
 use tally_loadtest::Report;
 
-use crate::support::{Hazelcast, Sandbox, Tally, ask, check_refused, load_while, swap, wait_until};
+use crate::support::{
+    Hazelcast, Sandbox, Tally, ask, check_refused, load_in_process, load_while, swap, wait_until,
+};
 
 const PESSIMISTIC: &str = "hazelcast-pessimistic";
 const OPTIMISTIC: &str = "hazelcast-optimistic";
@@ -39,6 +44,44 @@ fn the_host_starts_without_its_cluster_says_so_within_1_s_and_becomes_ready_by_i
         assert_eq!(ask(tally.address(), "POST /inc").count(), 1, "{plugin}");
         wait_until("the log says so", || sandbox.stderr().contains("ready again"));
     }
+}
+
+#[test]
+fn nothing_is_sent_to_a_new_cp_group_before_it_has_a_leader() {
+    // Longer than a call may take.
+    let election =
+        "-Dhz.cp-subsystem.raft-algorithm.leader-election-timeout-in-millis=7000".to_owned();
+    let cluster = Hazelcast::start_new(&[("HAZELCAST_JAVA_OPTS", &election)]);
+    let patience = ["--hz-invocation-time-max", "4000"];
+    let (sandbox, flags) = (Sandbox::new(), cluster.flags());
+    let args = [&["--plugin", ATOMIC], &patience[..]].concat();
+    let tally = cluster.start_unready(&sandbox, &args);
+    thread::scope(|scope| {
+        // The first calls are those of a load, which begins with a reset.
+        let settings: Vec<_> = flags.iter().map(String::as_str).chain(patience).collect();
+        let loading = scope.spawn(move || load_in_process(ATOMIC, &settings, 4, 50));
+        let (mut reasons, mut refused) = (Vec::new(), 0);
+        wait_until("counting", || {
+            let ready = ask(tally.address(), "GET /readyz");
+            let answer = ask(tally.address(), "POST /counters/other/inc");
+            if ready.status != 200 {
+                reasons.push(ready.body);
+            }
+            if answer.status == 200 {
+                // What was refused before was not sent.
+                assert_eq!(answer.count(), 1, "{answer:?}");
+                return true;
+            }
+            assert_eq!(answer.problem(), "storage-unavailable", "{answer:?}");
+            refused += 1;
+            false
+        });
+        assert!(0 < refused && reasons.iter().any(|why| why.contains("CP group")), "{reasons:?}");
+        let report = loading.join().unwrap();
+        assert!(report.verdict.right() && report.verdict.acknowledged == 200, "{report}");
+    });
+    wait_until("ready", || ask(tally.address(), "GET /readyz").status == 200);
+    assert_eq!(ask(tally.address(), "GET /counters/other").count(), 1);
 }
 
 #[test]

@@ -57,6 +57,7 @@ fn a_wrong_flag_is_refused_in_one_sentence() {
         (&["--hz-lock-lease", "1"], &["\"1\"", "--hz-lock-lease", "100"]),
         (&["--hz-lock-lease", "2000"], &["--hz-lock-lease", "--hz-invocation-time-max", "2000 ms"]),
         (&["--hz-invocation-time-max", "70000"], &["--hz-invocation-time-max", "60000"]),
+        (&["--hz-cp-group-wait-max", "99"], &["--hz-cp-group-wait-max", "100"]),
         (&["--hz-calls-max", "0"], &["--hz-calls-max", "100000"]),
     ] {
         check_refused(&sandbox.run(args), expected);

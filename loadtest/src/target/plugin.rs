@@ -84,7 +84,10 @@ impl Target for PluginTarget {
     }
 
     async fn connect(&self, _client: usize) -> anyhow::Result<PluginClient> {
-        Ok(PluginClient { pool: Pool::new(self.plugin.clone()), key: self.key.clone() })
+        let pool = Pool::new(self.plugin.clone());
+        // Nothing may be written before, not even the reset: it could arrive in the middle of the load.
+        pool.wait_for_storage().await?;
+        Ok(PluginClient { pool, key: self.key.clone() })
     }
 }
 

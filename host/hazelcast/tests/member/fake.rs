@@ -25,7 +25,7 @@ pub const REPLACE_IF_SAME: i32 = 0x01_0500;
 pub const FETCH: i32 = 0x01_3800;
 pub const ADD_AND_GET: i32 = 0x09_0300;
 pub const GET_ATOMIC: i32 = 0x09_0500;
-const CREATE_CP_GROUP: i32 = 0x1E_0100;
+pub const CREATE_CP_GROUP: i32 = 0x1E_0100;
 pub const CP_MEMBERS: i32 = 0x20_1900;
 
 const AUTHENTICATED: &str = "4400000000c001010000010000000000000000000033332222111111115555555555554444010f01000000ccccbbbbaaaaaaaaeeeeeeeeeeeedddd00ffffffffffffffff0600000000100a0000000000656400000f00000000003132372e302e302e310600000000080b0000000000352e332e38060000000004060000000004060000000010060000000008060000000010060000000008060000000020";
@@ -37,6 +37,7 @@ const LOCKED: &str = "1400000000e00111010000000000000000000001";
 const UNLOCKED: &str = "1300000000e001130100000000000000000000";
 const GROUP: &str = "1300000000c001011e00000000000000000000060000000010160000000000000000000000000022080000000000000d000000000064656661756c74060000000028";
 const ONE: &str = "1b00000000e0010309000000000000000000000100000000000000";
+const ZERO: &str = "1b00000000e0010509000000000000000000000000000000000000";
 /// "a" is 1 and "b" 2, and there are more.
 pub const FETCHED: &str = "1300000000c0013801000000000000000000000e0000000000050000001000000006000000001013000000000000000000fffffff5000000016116000000000000000000fffffff8000000000000000113000000000000000000fffffff5000000016216000000000000000000fffffff80000000000000002060000000028";
 /// "b" is 3 and "c" 4, and there are no more.
@@ -119,12 +120,19 @@ impl Member {
     /// A client of this member and others.
     pub fn client_beside(&self, others: &[&Self], invocation_time_max: Duration) -> Client {
         let members = [&[self], others].concat();
-        Client::new(Settings {
-            members: members.iter().map(|member| member.address.clone()).collect(),
+        let members = members.iter().map(|member| member.address.clone()).collect();
+        Client::new(Settings { members, invocation_time_max, ..self.settings() })
+    }
+
+    /// Those of a patient client of this member.
+    pub fn settings(&self) -> Settings {
+        Settings {
+            members: vec![self.address.clone()],
             cluster_name: "dev".into(),
-            invocation_time_max,
+            invocation_time_max: LONG,
+            cp_group_wait_max: LONG,
             calls_max: 10,
-        })
+        }
     }
 
     /// A client that is connected already, so that the time for a call is for nothing else.
@@ -164,6 +172,7 @@ fn serve(
                 CREATE_CP_GROUP => answer(GROUP),
                 CP_MEMBERS => answer(CP_MEMBER),
                 ADD_AND_GET => answer(ONE),
+                GET_ATOMIC => answer(ZERO),
                 SET => answer(STORED),
                 GET => answer(NOTHING),
                 PUT_IF_ABSENT => answer(NOTHING),

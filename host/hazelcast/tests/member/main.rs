@@ -1,6 +1,7 @@
 //! Against a member that plays a part, for what no real one does when it is wanted.
 
 mod fake;
+mod group;
 
 use std::{
     sync::{

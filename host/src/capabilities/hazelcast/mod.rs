@@ -70,6 +70,19 @@ impl Hazelcast {
         AtomicLongs::new(connections.client.clone(), self.names.clone())
     }
 
+    /// Waits until the cluster has atomic numbers that can be written to, for up to
+    /// `--hz-cp-group-wait-max`.
+    ///
+    /// # Errors
+    ///
+    /// Why it has none.
+    pub async fn wait_for_cp_group(
+        &self,
+        connections: &Connections,
+    ) -> Result<(), tally_hazelcast::Error> {
+        connections.client.wait_for_group(self.names.default_atomic_long()).await
+    }
+
     /// Asks the cluster, for up to 3 s, whether it has atomic numbers. One that can't be reached may
     /// have them. This waits, so it belongs on a thread that serves nobody.
     ///

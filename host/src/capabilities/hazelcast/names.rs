@@ -60,6 +60,11 @@ impl Names {
         self.map_key(counter).is_ok_and(|its| its == key).then_some(counter)
     }
 
+    /// The atomic number of the default counter.
+    pub fn default_atomic_long(&self) -> &str {
+        &self.atomic_long
+    }
+
     /// The atomic number of the counter `key`: the one that the settings name for the default
     /// counter, and `NAME:KEY` for any other. Behind an `@` the cluster expects the name of a CP
     /// group, so in a key it is percent-encoded.

@@ -45,6 +45,11 @@ pub struct HazelcastSettings {
     #[arg(long, env, global = true, value_name = "MS", default_value_t = 2_000, value_parser = value_parser!(u32).range(10..=60_000))]
     pub hz_invocation_time_max: u32,
 
+    /// Time that the CP group of the atomic numbers may take to answer before anything is written to
+    /// it, in ms (100 to 600000): a new one elects a leader first. Writes that come meanwhile are refused.
+    #[arg(long, env, global = true, value_name = "MS", default_value_t = 30_000, value_parser = value_parser!(u32).range(100..=600_000))]
+    pub hz_cp_group_wait_max: u32,
+
     /// Calls of the cluster that one worker has under way at once, each lock that it holds being
     /// one (1 to 100000); more are refused.
     #[arg(long, env, global = true, value_name = "COUNT", default_value_t = 1_024, value_parser = value_parser!(u32).range(1..=100_000))]
@@ -80,6 +85,7 @@ impl HazelcastSettings {
             members: self.hz_cluster_members.clone(),
             cluster_name: self.hz_cluster_name.clone(),
             invocation_time_max: self.invocation_time_max(),
+            cp_group_wait_max: Duration::from_millis(self.hz_cp_group_wait_max.into()),
             calls_max: self.hz_calls_max as usize,
         }
     }

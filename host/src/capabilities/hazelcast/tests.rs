@@ -47,6 +47,7 @@ fn settings_have_defaults_that_go_together() {
     let cluster = settings.cluster();
     assert_eq!((cluster.cluster_name.as_str(), cluster.calls_max), ("dev", 1024));
     assert_eq!((cluster.invocation_time_max, settings.lock_lease()), (ms(2_000), ms(10_000)));
+    assert_eq!(cluster.cp_group_wait_max, ms(30_000));
 }
 
 #[test]

@@ -130,6 +130,7 @@ impl Hazelcast {
             members: self.members().map(str::to_owned).collect(),
             cluster_name: self.variables["HZ_CLUSTER_NAME"].clone(),
             invocation_time_max: Duration::from_secs(8),
+            cp_group_wait_max: Duration::from_secs(30),
             calls_max: 1,
         });
         (Builder::new_current_thread().enable_all().build().unwrap(), client)

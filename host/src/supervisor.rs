@@ -1,4 +1,5 @@
-//! Tells systemd, if it asks, how the host is: `Type=notify-reload` (sd_notify(3)).
+//! Tells systemd, if it asks, how the host is (sd_notify(3)): for `Type=notify`, and for `Type=notify-reload` of systemd 253
+//! and newer, which wants to know the time at which a reload began.
 //!
 //! Without `NOTIFY_SOCKET` in the environment nobody asks, and nothing is sent.
 

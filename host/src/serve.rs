@@ -125,6 +125,7 @@ impl Host {
             looked: last_look,
             threads: workers + 1,
             compilers,
+            stopping: stopping.clone(),
         };
         let address = admin_listener.as_ref().map(|listener| listener.address().clone());
         let control = Control::start(Work {

@@ -12,6 +12,7 @@ use axum::{
     response::sse::{Event, KeepAlive, Sse},
 };
 use futures_util::{Stream, StreamExt, stream};
+use hdrhistogram::Histogram;
 use serde::Serialize;
 use tokio::{
     sync::{Semaphore, broadcast},
@@ -39,8 +40,12 @@ struct Sample {
     at_unix_ms: u64,
     value: Option<i64>,
     rate: f64,
+    /// Of the plugin's calls.
     p50_us: Option<u64>,
     p99_us: Option<u64>,
+    /// Of the requests of the main listener.
+    request_p50_us: Option<u64>,
+    request_p99_us: Option<u64>,
     errors: u64,
     generation: u64,
     plugin: String,
@@ -112,15 +117,15 @@ pub async fn sample_each_second(admin: Arc<Admin>, feed: Arc<Feed>) {
 
 fn sample(admin: &Admin, time: Duration) -> Sample {
     let window = admin.metrics.take_window();
-    let calls = window.times_us.len();
-    let quantile = |quantile| (calls > 0).then(|| window.times_us.value_at_quantile(quantile));
     let active = admin.status.active();
     let looked = admin.looked.borrow().clone();
     Sample {
         at_unix_ms: unix_ms(SystemTime::now()),
-        rate: calls as f64 / time.as_secs_f64().max(f64::MIN_POSITIVE),
-        p50_us: quantile(0.5),
-        p99_us: quantile(0.99),
+        rate: window.increments as f64 / time.as_secs_f64().max(f64::MIN_POSITIVE),
+        p50_us: quantile(&window.calls_us, 0.5),
+        p99_us: quantile(&window.calls_us, 0.99),
+        request_p50_us: quantile(&window.requests_us, 0.5),
+        request_p99_us: quantile(&window.requests_us, 0.99),
         errors: window.errors,
         generation: active.number,
         plugin: active.plugin.name().to_owned(),
@@ -128,6 +133,10 @@ fn sample(admin: &Admin, time: Duration) -> Sample {
         value: looked.as_ref().ok().copied(),
         why_not_ready: looked.err(),
     }
+}
+
+fn quantile(times_us: &Histogram<u64>, quantile: f64) -> Option<u64> {
+    (!times_us.is_empty()).then(|| times_us.value_at_quantile(quantile))
 }
 
 /// `GET /admin/events`: what was, then what happens.

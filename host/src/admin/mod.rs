@@ -9,6 +9,7 @@
 //! * `GET /admin/events`: what happens, as server-sent events.
 
 mod events;
+mod exposition;
 mod guard;
 pub mod listener;
 mod plugins;
@@ -23,12 +24,12 @@ use axum::{
     response::{Html, IntoResponse},
     routing::{get, post, put},
 };
-use send_wrapper::SendWrapper;
 use tokio::{sync::watch, task::spawn_local};
 
 use self::events::Feed;
 use crate::{
     http::{
+        Counter,
         counter::Done,
         input::{NoBody, NoQuery},
         problem::Problem,
@@ -37,7 +38,9 @@ use crate::{
     metrics::Metrics,
     panics::essential,
     plugin::{call::Operation, dispatch::Dispatcher},
+    shutdown::Stopping,
     swap::{candidate::Compilers, journal::Journal, request::SwapHandle, status::Status},
+    worker::counter::PluginCounter,
 };
 
 /// What the pages may do: nothing but what they bring themselves, and requests to this listener.
@@ -60,6 +63,8 @@ pub struct Admin {
     pub threads: usize,
     /// Who may have a plugin compiled.
     pub compilers: Compilers,
+    /// Whether the host was asked to stop.
+    pub stopping: Stopping,
 }
 
 /// The same as the handlers share it.
@@ -68,7 +73,7 @@ struct Shared {
     admin: Arc<Admin>,
     feed: Arc<Feed>,
     /// Of the thread that serves the admin listener.
-    dispatcher: SendWrapper<Rc<Dispatcher>>,
+    counter: PluginCounter,
     /// Whose other end is gone once the host stops.
     stopped: watch::Receiver<()>,
 }
@@ -77,15 +82,16 @@ impl Admin {
     /// All routes, for the thread to which `dispatcher` belongs. Event streams end when nobody holds the
     /// other end of `stopped`.
     pub fn router(self, dispatcher: Rc<Dispatcher>, stopped: watch::Receiver<()>) -> Router {
+        let metrics = Rc::new(self.metrics.of_worker());
+        let counter = PluginCounter::new(dispatcher, self.stopping.clone(), metrics);
         let admin = Arc::new(self);
         let feed = Arc::new(Feed::default());
         spawn_local(essential(events::sample_each_second(admin.clone(), feed.clone())));
-        let dispatcher = SendWrapper::new(dispatcher);
         Router::new()
             .route("/", get(async || page(include_str!("assets/dashboard.html"))))
             .route("/api", get(async || page(include_str!("assets/api.html"))))
             .route("/openapi.json", get(openapi))
-            .route("/metrics", get(metrics))
+            .route("/metrics", get(exposition::metrics))
             .route("/admin/plugins", get(plugins::list))
             .route("/admin/plugin", put(plugins::swap))
             .route("/admin/rollback", post(plugins::rollback))
@@ -95,7 +101,7 @@ impl Admin {
             .fallback(async || Problem::not_found())
             .method_not_allowed_fallback(async || Problem::method_not_allowed())
             .layer(axum::extract::DefaultBodyLimit::disable())
-            .with_state(Shared { admin, feed, dispatcher, stopped })
+            .with_state(Shared { admin, feed, counter, stopped })
     }
 }
 
@@ -111,16 +117,10 @@ async fn openapi() -> impl IntoResponse {
     ([(header::CONTENT_TYPE, "application/json")], include_str!("assets/openapi.json"))
 }
 
-async fn metrics(State(shared): State<Shared>) -> impl IntoResponse {
-    let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    ([(header::CONTENT_TYPE, content_type)], shared.admin.metrics.encode())
-}
-
 async fn increment(
     State(shared): State<Shared>,
     _: NoQuery,
     _: NoBody,
 ) -> Result<Json<Done>, Problem> {
-    let call = async { shared.dispatcher.call(Operation::Increment(1), DEFAULT_KEY).await };
-    Ok(Json(Done::counted(SendWrapper::new(call).await?)))
+    Ok(Json(Done::counted(shared.counter.call(Operation::Increment(1), DEFAULT_KEY).await?)))
 }

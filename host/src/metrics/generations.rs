@@ -6,6 +6,7 @@ use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder},
     metrics::{MetricType, counter::ConstCounter, gauge::ConstGauge},
+    registry::Unit,
 };
 
 use crate::swap::status::Status;
@@ -23,7 +24,7 @@ impl Collector for Generations {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let (made, failed) = self.0.counts();
         let mut swaps =
-            family(&mut encoder, "plugin_swaps", "Attempts to swap", MetricType::Counter)?;
+            family(&mut encoder, "plugin_swaps", "Attempts to swap.", MetricType::Counter)?;
         for (result, count) in [("ok", made), ("failed", failed)] {
             ConstCounter::new(count).encode(swaps.encode_family(&[("result", result)])?)?;
         }
@@ -31,7 +32,7 @@ impl Collector for Generations {
         let mut generation = family(
             &mut encoder,
             "generation",
-            "Number of the generation that serves, by its plugin",
+            "Number of the generation that serves, by its plugin.",
             MetricType::Gauge,
         )?;
         let labels = [("plugin", active.plugin.name())];
@@ -45,21 +46,23 @@ impl Collector for Generations {
             loaded.push(generation.plugin.clone());
         }
         let mut instances =
-            family(&mut encoder, "plugin_instances", "Instances that exist", MetricType::Gauge)?;
+            family(&mut encoder, "plugin_instances", "Instances that exist.", MetricType::Gauge)?;
         for plugin in &loaded {
             let labels = [("plugin", plugin.name())];
             gauge(plugin.usage().instances() as u64, instances.encode_family(&labels)?)?;
         }
-        let help = "The most linear memory that one instance has had";
-        let mut memory = family(&mut encoder, "plugin_memory_bytes", help, MetricType::Gauge)?;
+        let help = "The most linear memory that one instance has had.";
+        let unit = Some(&Unit::Bytes);
+        let mut memory =
+            encoder.encode_descriptor("plugin_memory", help, unit, MetricType::Gauge)?;
         for plugin in &loaded {
             let labels = [("plugin", plugin.name())];
             gauge(plugin.usage().memory_bytes_max() as u64, memory.encode_family(&labels)?)?;
         }
         let resident = encoder.encode_descriptor(
-            "process_resident_memory_bytes",
-            "Memory of the process that is in RAM",
-            None,
+            "process_resident_memory",
+            "Memory of the process that is in RAM.",
+            unit,
             MetricType::Gauge,
         )?;
         gauge(resident_bytes(), resident)

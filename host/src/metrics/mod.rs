@@ -3,6 +3,7 @@
 //! Each worker records for itself, under a lock that nobody else takes but when the metrics are asked for;
 //! what the workers recorded is added up then.
 
+mod classic;
 mod generations;
 mod recorded;
 mod times;
@@ -10,7 +11,11 @@ mod times;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use prometheus_client::{encoding::text, metrics::info::Info, registry::Registry};
+use prometheus_client::{
+    encoding::text,
+    metrics::info::Info,
+    registry::{Registry, Unit},
+};
 
 use self::{
     generations::Generations,
@@ -18,7 +23,16 @@ use self::{
 };
 use crate::{capabilities::lock_times, plugin::call::CallError, swap::status::Status};
 
-pub use recorded::Window;
+pub use recorded::{Asked, Window};
+
+/// The forms in which metrics are told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// Prometheus' text format 0.0.4, which everything reads.
+    Classic,
+    /// OpenMetrics 1.0.0.
+    OpenMetrics,
+}
 
 /// All metrics of the process. Cloning it shares them.
 #[derive(Clone)]
@@ -33,14 +47,16 @@ impl Metrics {
         let workers = Workers::default();
         let mut registry = Registry::with_prefix("tally");
         registry.register_collector(Box::new(workers.clone()));
-        registry.register(
-            "lock_wait_seconds",
+        registry.register_with_unit(
+            "lock_wait",
             "Time that a plugin waited in the host for a lock that it then got",
+            Unit::Seconds,
             lock_times::WAIT.clone(),
         );
-        registry.register(
-            "lock_hold_seconds",
+        registry.register_with_unit(
+            "lock_hold",
             "Time for which a plugin held a lock",
+            Unit::Seconds,
             lock_times::HOLD.clone(),
         );
         let version = vec![("version", env!("CARGO_PKG_VERSION"))];
@@ -51,11 +67,14 @@ impl Metrics {
         Self { registry: Arc::new(registry), workers }
     }
 
-    /// All of them, as OpenMetrics text.
-    pub fn encode(&self) -> String {
+    /// All of them, as text.
+    pub fn encode(&self, format: Format) -> String {
         let mut encoded = String::new();
         text::encode(&mut encoded, &self.registry).expect("writing to a string");
-        encoded
+        match format {
+            Format::OpenMetrics => encoded,
+            Format::Classic => classic::from_open_metrics(&encoded),
+        }
     }
 
     /// What one worker records its calls and requests with.
@@ -78,14 +97,20 @@ impl Metrics {
 pub struct WorkerMetrics(Arc<Mutex<Recorded>>);
 
 impl WorkerMetrics {
-    /// Notes one request of the main listener.
-    pub fn answered(&self, route: &'static str, status: u16) {
-        lock(&self.0).answered(route, status);
+    /// Notes one request of the main listener that took `time`.
+    pub fn answered(&self, route: &'static str, status: u16, time: Duration) {
+        lock(&self.0).answered(route, status, time);
     }
 
     /// Notes one call of `plugin` that took `time`.
-    pub fn called<T>(&self, plugin: &str, time: Duration, outcome: &Result<T, CallError>) {
-        lock(&self.0).called(plugin, time, outcome.as_ref().err());
+    pub fn called<T>(
+        &self,
+        plugin: &str,
+        asked: Asked,
+        time: Duration,
+        outcome: &Result<T, CallError>,
+    ) {
+        lock(&self.0).called(plugin, asked, time, outcome.as_ref().err());
     }
 }
 

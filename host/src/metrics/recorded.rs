@@ -12,6 +12,7 @@ use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeMetric},
     metrics::{MetricType, counter::ConstCounter},
+    registry::Unit,
 };
 
 use super::{lock, times::Times};
@@ -20,27 +21,49 @@ use crate::{
     plugin::call::{CallError, TrapReason},
 };
 
-/// The longest call that the dashboard's percentiles tell apart from longer ones, in µs.
+/// The longest time that the dashboard's percentiles tell apart from longer ones, in µs.
 const WINDOW_TIME_US_MAX: u64 = 600_000_000;
 
 /// Plugins whose calls are told apart; those of more are counted together, under the name of [`OTHERS`].
 const PLUGINS_MAX: usize = 64;
 const OTHERS: &str = "others";
 
-/// Calls since the last look.
+/// What a call asks of the plugin, as far as it is told apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// To add to a counter.
+    Increment,
+    /// Anything else.
+    Other,
+}
+
+/// Requests and calls since the last look.
 #[derive(Debug)]
 pub struct Window {
-    /// Their times, in µs.
-    pub times_us: Hdr<u64>,
-    /// Those that did not succeed.
+    /// Times of the requests, in µs.
+    pub requests_us: Hdr<u64>,
+    /// Times of the plugin's calls, in µs.
+    pub calls_us: Hdr<u64>,
+    /// Calls that added to a counter.
+    pub increments: u64,
+    /// Calls that did not succeed.
     pub errors: u64,
 }
 
 impl Default for Window {
     fn default() -> Self {
         // Two digits are more than a chart shows.
-        let times_us = Hdr::new_with_max(WINDOW_TIME_US_MAX, 2).expect("two digits are allowed");
-        Self { times_us, errors: 0 }
+        let times = || Hdr::new_with_max(WINDOW_TIME_US_MAX, 2).expect("two digits are allowed");
+        Self { requests_us: times(), calls_us: times(), increments: 0, errors: 0 }
+    }
+}
+
+impl Window {
+    fn add(&mut self, other: &Self) {
+        self.requests_us.add(&other.requests_us).expect("both have the same bounds");
+        self.calls_us.add(&other.calls_us).expect("both have the same bounds");
+        self.increments += other.increments;
+        self.errors += other.errors;
     }
 }
 
@@ -64,8 +87,9 @@ struct Calls {
 }
 
 impl Recorded {
-    pub fn answered(&mut self, route: &'static str, status: u16) {
+    pub fn answered(&mut self, route: &'static str, status: u16, time: Duration) {
         *self.requests.entry((route, status)).or_default() += 1;
+        self.window.requests_us.saturating_record(micros(time));
     }
 
     fn calls_of(&mut self, plugin: &str) -> &mut Calls {
@@ -84,16 +108,26 @@ impl Recorded {
         self.plugins.iter().position(|(name, _)| name == plugin)
     }
 
-    pub fn called(&mut self, plugin: &str, time: Duration, error: Option<&CallError>) {
+    pub fn called(
+        &mut self,
+        plugin: &str,
+        asked: Asked,
+        time: Duration,
+        error: Option<&CallError>,
+    ) {
         let calls = self.calls_of(plugin);
         calls.times.entry(error.map_or("ok", outcome)).or_default().observe(time);
         if let Some(CallError::Trapped(reason)) = error {
             *calls.traps.entry(trap(*reason)).or_default() += 1;
         }
-        let us = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
-        self.window.times_us.saturating_record(us);
+        self.window.calls_us.saturating_record(micros(time));
+        self.window.increments += u64::from(error.is_none() && asked == Asked::Increment);
         self.window.errors += u64::from(error.is_some());
     }
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// The name of a failed call's outcome.
@@ -131,13 +165,12 @@ impl Workers {
         recorded
     }
 
-    /// The calls since this was asked last.
+    /// What happened since this was asked last.
     pub fn take_window(&self) -> Window {
         let mut all = Window::default();
         for worker in lock(&self.0).iter() {
             let taken = std::mem::take(&mut lock(worker).window);
-            all.times_us.add(&taken.times_us).expect("both have the same bounds");
-            all.errors += taken.errors;
+            all.add(&taken);
         }
         all
     }
@@ -181,7 +214,7 @@ impl Workers {
 impl Collector for Workers {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let (requests, plugins) = self.sums();
-        let help = "Requests of the main listener";
+        let help = "Requests of the main listener.";
         let mut family =
             encoder.encode_descriptor("http_requests", help, None, MetricType::Counter)?;
         for ((route, status), count) in requests {
@@ -189,16 +222,17 @@ impl Collector for Workers {
             ConstCounter::new(count).encode(family.encode_family(&labels)?)?;
         }
         let help =
-            "Time of a call as its caller sees it, waiting for an instance or a swap included";
+            "Time of a call as its caller sees it, waiting for an instance or a swap included.";
+        let unit = Some(&Unit::Seconds);
         let mut family =
-            encoder.encode_descriptor("plugin_call_seconds", help, None, MetricType::Histogram)?;
+            encoder.encode_descriptor("plugin_call", help, unit, MetricType::Histogram)?;
         for (plugin, calls) in &plugins {
             for (outcome, times) in &calls.times {
                 let labels = [("plugin", plugin.as_str()), ("outcome", outcome)];
                 times.encode(family.encode_family(&labels)?)?;
             }
         }
-        let help = "Calls in which the plugin broke off";
+        let help = "Calls in which the plugin broke off.";
         let mut family =
             encoder.encode_descriptor("plugin_traps", help, None, MetricType::Counter)?;
         for (plugin, calls) in &plugins {
@@ -216,17 +250,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_window_has_the_calls_of_all_workers_since_the_last_look() {
+    fn the_window_has_what_all_workers_did_since_the_last_look() {
         let workers = Workers::default();
         let (one, other) = (workers.add(), workers.add());
-        lock(&one).called("a", Duration::from_micros(100), None);
-        lock(&other).called("a", Duration::from_millis(3), Some(&CallError::TimedOut));
+        let ms = Duration::from_millis;
+        lock(&one).called("a", Asked::Increment, ms(1), None);
+        lock(&one).called("a", Asked::Other, ms(1), None);
+        lock(&other).called("a", Asked::Increment, ms(3), Some(&CallError::TimedOut));
+        lock(&other).answered("/inc", 504, ms(5));
         let window = workers.take_window();
-        assert_eq!((window.times_us.len(), window.errors), (2, 1));
-        let longest = window.times_us.value_at_quantile(1.0);
-        assert!((3_000..3_030).contains(&longest), "{longest} µs");
-        assert_eq!(workers.take_window().times_us.len(), 0);
-        assert_eq!(workers.of_plugin("a"), (2, 0));
+        assert_eq!((window.calls_us.len(), window.increments, window.errors), (3, 1, 1));
+        let longest = [&window.calls_us, &window.requests_us].map(|us| us.value_at_quantile(1.0));
+        assert!((3_000..3_030).contains(&longest[0]), "{} µs", longest[0]);
+        assert!((5_000..5_050).contains(&longest[1]), "{} µs", longest[1]);
+        let window = workers.take_window();
+        assert_eq!((window.calls_us.len(), window.requests_us.len(), window.increments), (0, 0, 0));
+        assert_eq!(workers.of_plugin("a"), (3, 0));
     }
 
     #[test]
@@ -234,9 +273,9 @@ mod tests {
         let workers = Workers::default();
         let worker = workers.add();
         for number in 0..PLUGINS_MAX + 5 {
-            lock(&worker).called(&number.to_string(), Duration::ZERO, None);
+            lock(&worker).called(&number.to_string(), Asked::Increment, Duration::ZERO, None);
         }
-        lock(&worker).called("0", Duration::ZERO, None);
+        lock(&worker).called("0", Asked::Increment, Duration::ZERO, None);
         assert_eq!((workers.of_plugin("0"), workers.of_plugin(OTHERS)), ((2, 0), (5, 0)));
         assert_eq!(lock(&worker).plugins.len(), PLUGINS_MAX + 1);
     }

@@ -16,7 +16,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::{bindings::optional::exports::tally::counter::entries::Page, panics::essential};
+use crate::panics::essential;
 
 use super::{
     call::{CallError, Operation},
@@ -147,16 +147,6 @@ impl Dispatcher {
     pub async fn call(&self, operation: Operation, key: &str) -> Result<i64, CallError> {
         self.pass().await?;
         self.pool().call(operation, key).await
-    }
-
-    /// Lists counters of the active plugin; see [`Pool::list`].
-    ///
-    /// # Errors
-    ///
-    /// Any [`CallError`].
-    pub async fn list(&self, cursor: Option<String>, entries_max: u32) -> Result<Page, CallError> {
-        self.pass().await?;
-        self.pool().list(cursor, entries_max).await
     }
 
     /// Waits while the gate is closed.

@@ -121,6 +121,7 @@ async fn try_serve(stream: TcpStream, shared: &Shared) -> io::Result<()> {
 }
 
 async fn answer(request: Request<Incoming>, shared: &Shared) -> Response<Body> {
+    let began = Instant::now();
     let path = http::route_of(request.uri().path());
     let span = RequestSpan::new(path, &request);
     let answered = async {
@@ -130,7 +131,7 @@ async fn answer(request: Request<Incoming>, shared: &Shared) -> Response<Body> {
         }
     };
     let response = span.cover(answered).await;
-    shared.served.metrics.answered(path, response.status().as_u16());
+    shared.served.metrics.answered(path, response.status().as_u16(), began.elapsed());
     response
 }
 

@@ -7,10 +7,11 @@ use send_wrapper::SendWrapper;
 use crate::{
     bindings::optional::exports::tally::counter::entries::Page,
     http::Counter,
-    metrics::WorkerMetrics,
+    metrics::{Asked, WorkerMetrics},
     plugin::{
         call::{CallError, Operation},
         dispatch::Dispatcher,
+        pool::Pool,
     },
     shutdown::Stopping,
 };
@@ -31,6 +32,23 @@ impl PluginCounter {
         let (dispatcher, metrics) = (SendWrapper::new(dispatcher), SendWrapper::new(metrics));
         Self { dispatcher, stopping, metrics }
     }
+
+    async fn metered<T>(
+        &self,
+        asked: Asked,
+        call: impl AsyncFnOnce(&Rc<Pool>) -> Result<T, CallError>,
+    ) -> Result<T, CallError> {
+        let began = Instant::now();
+        let passed = self.dispatcher.pass().await;
+        // The pool that is asked, also when another one is published meanwhile.
+        let pool = self.dispatcher.pool();
+        let outcome = match passed {
+            Ok(()) => call(&pool).await,
+            Err(error) => Err(error),
+        };
+        self.metrics.called(pool.plugin().name(), asked, began.elapsed(), &outcome);
+        outcome
+    }
 }
 
 impl Counter for PluginCounter {
@@ -39,20 +57,13 @@ impl Counter for PluginCounter {
         operation: Operation,
         key: &str,
     ) -> impl Future<Output = Result<i64, CallError>> + Send {
-        let dispatcher = &*self.dispatcher;
-        let metrics = &*self.metrics;
-        SendWrapper::new(async move {
-            let began = Instant::now();
-            let passed = dispatcher.pass().await;
-            // The pool that is asked, also when another one is published meanwhile.
-            let pool = dispatcher.pool();
-            let outcome = match passed {
-                Ok(()) => pool.call(operation, key).await,
-                Err(error) => Err(error),
-            };
-            metrics.called(pool.plugin().name(), began.elapsed(), &outcome);
-            outcome
-        })
+        let asked = match operation {
+            Operation::Increment(_) => Asked::Increment,
+            _ => Asked::Other,
+        };
+        SendWrapper::new(
+            self.metered(asked, async move |pool: &Rc<Pool>| pool.call(operation, key).await),
+        )
     }
 
     fn list(
@@ -60,8 +71,9 @@ impl Counter for PluginCounter {
         cursor: Option<String>,
         entries_max: u32,
     ) -> impl Future<Output = Result<Page, CallError>> + Send {
-        let dispatcher = &*self.dispatcher;
-        SendWrapper::new(async move { dispatcher.list(cursor, entries_max).await })
+        SendWrapper::new(self.metered(Asked::Other, async move |pool: &Rc<Pool>| {
+            pool.list(cursor, entries_max).await
+        }))
     }
 
     fn plugin(&self) -> String {

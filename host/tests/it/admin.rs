@@ -209,36 +209,6 @@ fn without_a_plugin_directory_nothing_is_uploaded() {
 }
 
 #[test]
-fn the_metrics_say_what_happened() {
-    let sandbox = Sandbox::new();
-    let tally = sandbox.start(&["--plugin", "shared-memory-flock"]);
-    assert_eq!(ask(tally.address(), "POST /inc").count(), 1);
-    assert_eq!(ask(tally.address(), "POST /counters/a%2Fb/inc").count(), 1);
-    assert_eq!(ask(tally.address(), "GET /nowhere").status, 404);
-    swap(&tally, "shared-memory-atomic");
-    swap(&tally, "nothing");
-    let answer = ask_admin(&tally, "GET /metrics", "");
-    assert!(answer.head.contains("content-type: application/openmetrics-text"), "{answer:?}");
-    for line in [
-        "tally_http_requests_total{route=\"/inc\",status=\"200\"} 1",
-        "tally_http_requests_total{route=\"/counters/{key}/inc\",status=\"200\"} 1",
-        "tally_http_requests_total{route=\"other\",status=\"404\"} 1",
-        "tally_plugin_call_seconds_count{plugin=\"shared-memory-flock\",outcome=\"ok\"} 2",
-        "tally_plugin_swaps_total{result=\"ok\"} 1",
-        "tally_plugin_swaps_total{result=\"failed\"} 1",
-        "tally_generation{plugin=\"shared-memory-atomic\"} 2",
-        "tally_build_info{version=\"0.1.0\"} 1",
-        "# EOF",
-    ] {
-        assert!(answer.body.lines().any(|has| has == line), "no {line} in {}", answer.body);
-    }
-    // Two for the requests, and more for the plugin's trial.
-    let holds = "tally_lock_hold_seconds_count{plugin=\"shared-memory-flock\"} ";
-    let held = answer.body.lines().find_map(|line| line.strip_prefix(holds)).unwrap();
-    assert!(held.parse::<u64>().unwrap() >= 2, "{held}");
-}
-
-#[test]
 fn every_route_is_described_and_answers() {
     let sandbox = Sandbox::new();
     let tally = sandbox.start(&[]);

@@ -43,6 +43,8 @@ mod logs;
 mod own_plugins;
 /// Threads that panic.
 mod panics;
+/// What Prometheus is told, and in which format.
+mod metrics;
 /// Work of plugins at an interval.
 mod periodic;
 /// The PostgreSQL plugins: each method under load, and what becomes of their transactions and tables.

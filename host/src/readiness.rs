@@ -41,7 +41,12 @@ pub async fn report_changes(
 ) {
     loop {
         let value = value(dispatcher.call(Operation::Get, DEFAULT_KEY)).await;
-        let plugin = dispatcher.pool().plugin().name().to_owned();
+        let pool = dispatcher.pool();
+        let plugin = pool.plugin().name();
+        if value.is_ok() {
+            // If another plugin was published meanwhile, that one's storage answered when it was tried.
+            pool.plugin().usage().note_storage_answered();
+        }
         let was_ready = looked.borrow().is_ok();
         match &value {
             Err(why) if was_ready => tracing::warn!(plugin, "not ready: {why}"),

@@ -19,7 +19,7 @@ use tokio::{
     time::{MissedTickBehavior, interval},
 };
 
-use super::{Admin, Shared};
+use super::{Admin, Shared, plugins::CarriedShown};
 use crate::{http::problem::Problem, swap::status::Attempt};
 
 /// Time between two samples.
@@ -64,6 +64,7 @@ struct Swap<'a> {
     ok: bool,
     reason: Option<String>,
     paused_us: u64,
+    carried: Option<CarriedShown>,
 }
 
 /// The samples so far, and those to come.
@@ -189,6 +190,7 @@ fn swap_event(attempt: &Attempt) -> Event {
         ok: swapped.is_some(),
         reason: attempt.outcome.as_ref().err().map(ToString::to_string),
         paused_us: swapped.map_or(0, |swapped| micros(swapped.paused)),
+        carried: swapped.and_then(|swapped| swapped.carried).map(CarriedShown::from),
     };
     event("swap", &swap)
 }

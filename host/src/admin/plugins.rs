@@ -31,10 +31,11 @@ use crate::{
         generation::{Generation, Trigger},
         loader::Plugin,
         setup::Setup,
+        storage::Storage,
     },
     swap::{
         candidate, journal,
-        request::{CarryWish, Change, Done, SwapError, Swapped},
+        request::{Carried, CarryWish, Change, Done, SwapError, Swapped},
     },
 };
 
@@ -81,6 +82,7 @@ struct PluginShown {
     guarantee: String,
     state: &'static str,
     reason: Option<String>,
+    storage_answered: bool,
     digest: Option<String>,
     imports: Vec<String>,
     granted: Vec<&'static str>,
@@ -122,7 +124,11 @@ pub async fn list(State(shared): State<Shared>) -> Result<Json<Overview>, Proble
     if known.iter().all(|known| known.source != *active.plugin.source()) {
         known.push(active.plugin.known().clone());
     }
-    let plugins = known.iter().map(|known| shown(&shared, &active, known)).collect();
+    // The plugins of one storage reach it alike.
+    let loaded = [active.setup.registry().ready(), vec![active.plugin.clone()]].concat();
+    let answered = loaded.iter().filter(|plugin| plugin.usage().storage_has_answered());
+    let answered: Vec<&Storage> = answered.map(|plugin| &plugin.protocol().storage).collect();
+    let plugins = known.iter().map(|known| shown(&shared, &active, known, &answered)).collect();
     let attempts = status.attempts();
     let failed = attempts.iter().rev().filter_map(|attempt| {
         let reason = attempt.outcome.as_ref().err()?.to_string();
@@ -163,7 +169,12 @@ fn generation_shown(generation: &Generation) -> GenerationShown {
     }
 }
 
-fn shown(shared: &Shared, active: &Generation, known: &KnownPlugin) -> PluginShown {
+fn shown(
+    shared: &Shared,
+    active: &Generation,
+    known: &KnownPlugin,
+    answered: &[&Storage],
+) -> PluginShown {
     // What serves may come from an earlier build than what is in the registry.
     let serves = (active.plugin.source() == &known.source).then(|| active.plugin.clone());
     let loaded = serves.map(Ok).or_else(|| active.setup.registry().get(&known.name));
@@ -191,6 +202,8 @@ fn shown(shared: &Shared, active: &Generation, known: &KnownPlugin) -> PluginSho
         guarantee: guarantee.to_owned(),
         state,
         reason,
+        storage_answered: plugin
+            .is_some_and(|plugin| answered.contains(&&plugin.protocol().storage)),
         digest: plugin.map(|plugin| plugin.digest().to_owned()),
         imports: plugin.map_or_else(Vec::new, |plugin| plugin.imports().to_vec()),
         granted: plugin.map_or_else(Vec::new, |plugin| {
@@ -236,7 +249,7 @@ pub struct SwapShown {
 }
 
 #[derive(Serialize)]
-struct CarriedShown {
+pub struct CarriedShown {
     keys: u64,
     /// A text, because it may be more than JSON's readers can hold in a number.
     total: String,
@@ -296,9 +309,13 @@ fn swap_shown(swapped: Swapped) -> SwapShown {
         fenced: swapped.fenced,
         paused_us: micros(swapped.paused),
         drained_us: micros(swapped.drained),
-        carried: swapped
-            .carried
-            .map(|carried| CarriedShown { keys: carried.keys, total: carried.total.to_string() }),
+        carried: swapped.carried.map(CarriedShown::from),
+    }
+}
+
+impl From<Carried> for CarriedShown {
+    fn from(carried: Carried) -> Self {
+        Self { keys: carried.keys, total: carried.total.to_string() }
     }
 }
 

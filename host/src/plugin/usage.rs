@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicUsize, Ordering::Relaxed},
+    atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
 };
 
 use wasmtime::{ResourceLimiter, StoreLimits};
@@ -12,12 +12,23 @@ use wasmtime::{ResourceLimiter, StoreLimits};
 pub struct Usage {
     instances: AtomicUsize,
     memory_bytes_max: AtomicUsize,
+    storage_answered: AtomicBool,
 }
 
 impl Usage {
     /// Instances that exist.
     pub fn instances(&self) -> usize {
         self.instances.load(Relaxed)
+    }
+
+    /// Whether its storage has ever answered a call of it.
+    pub fn storage_has_answered(&self) -> bool {
+        self.storage_answered.load(Relaxed)
+    }
+
+    /// Notes that it has. Calls of clients don't: they would all write to one place.
+    pub fn note_storage_answered(&self) {
+        self.storage_answered.store(true, Relaxed);
     }
 
     /// The most linear memory that one instance has ever had, in bytes.

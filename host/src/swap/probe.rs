@@ -36,6 +36,7 @@ pub async fn probe(pool: &Rc<Pool>) -> Result<(), SwapError> {
                 Err(error) => return Err(format!("{name}: {error}")),
             }
         }
+        plugin.usage().note_storage_answered();
         Ok(())
     };
     let outcome = timeout(PROBE_TIME_MAX, calls).await;

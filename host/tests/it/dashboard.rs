@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path, time::Duration};
 
-use crate::support::{Browser, Sandbox, Tally, ask};
+use crate::support::{Browser, Sandbox, Tally, ask, carry, overview, wait_until};
 
 /// How long the page may take to show something.
 const SHOWN_WITHIN: Duration = Duration::from_secs(30);
@@ -23,7 +23,7 @@ fn page(tally: &Tally) -> String {
 
 fn wait_until_live(browser: &Browser) {
     let live = "return document.querySelector('#connection[data-state=connected]') \
-                && document.querySelector('#plugins tbody tr[aria-current]') \
+                && document.querySelector('#plugins li[aria-current]') \
                 && document.querySelector('#value').dataset.value";
     browser.wait_for(live, SHOWN_WITHIN);
 }
@@ -41,10 +41,18 @@ fn wait_for_value(browser: &Browser, value: &str) {
 }
 
 fn click_swap(browser: &Browser, plugin: &str) {
-    let button = format!("#plugins tr[data-plugin='{plugin}'] button.swap");
+    let button = format!("li[data-plugin='{plugin}'] button.swap");
     let enabled = format!("return document.querySelector({button:?})?.disabled === false");
     browser.wait_for(&enabled, SHOWN_WITHIN);
     browser.find(&button).click();
+}
+
+/// Answers the question that the page asks.
+fn choose(browser: &Browser, value: &str) {
+    let button = format!("dialog[open] button[value='{value}']");
+    browser.wait_for(&format!("return document.querySelector({button:?})"), SHOWN_WITHIN);
+    browser.find(&button).click();
+    browser.wait_for("return !document.querySelector('dialog[open]')", SHOWN_WITHIN);
 }
 
 fn counting_plugin(tally: &Tally) -> String {
@@ -69,7 +77,7 @@ fn a_swap_clicked_on_the_dashboard_is_made_and_marked() {
     let label = browser.wait_for(&marker, SHOWN_WITHIN);
     assert_eq!(label, format!("{generation} shared-memory-flock"));
     wait_for_text(&browser, "#message", &format!("as generation {generation}"));
-    wait_for_text(&browser, "tr[data-plugin=shared-memory-flock] button.swap:disabled", "Active");
+    wait_for_text(&browser, "li[data-plugin=shared-memory-flock] button.swap:disabled", "Active");
 
     browser.find("#rollback").click();
     wait_for_text(&browser, "#plugin", "shared-memory-atomic");
@@ -125,7 +133,7 @@ fn a_failed_swap_is_shown_with_its_reason() {
     fs::write(sandbox.path().join("broken.wasm"), "no wasm").unwrap();
     let tally = sandbox.start(&[&ADMIN[..], &["--plugin-dir", "."]].concat());
     let browser = dashboard(&tally);
-    wait_for_text(&browser, "tr[data-plugin=broken] td[data-label=State]", "refused");
+    wait_for_text(&browser, "li[data-plugin=broken] .state", "refused");
     click_swap(&browser, "broken");
     wait_for_text(&browser, "#message[data-kind=error]", "not WebAssembly");
     wait_for_text(&browser, "#failures", "broken");
@@ -134,6 +142,152 @@ fn a_failed_swap_is_shown_with_its_reason() {
     assert_eq!(counting_plugin(&tally), "shared-memory-atomic");
     browser.keys("i");
     wait_for_value(&browser, "1");
+}
+
+#[test]
+fn requests_and_the_calls_of_the_plugin_are_timed_apart() {
+    let sandbox = Sandbox::new();
+    let tally = sandbox.start(&ADMIN);
+    let browser = dashboard(&tally);
+    let timed = "return ['request-p50', 'request-p99', 'p50', 'p99'] \
+                 .every(id => /\\d [µm]?s$/.test(document.getElementById(id).textContent))";
+    wait_until("both are timed", || {
+        assert_eq!(ask(tally.address(), "POST /inc").status, 200);
+        browser.execute(timed) == true
+    });
+    let names = browser.find("#tiles").text();
+    for name in ["Request, p50", "Plugin call, p50"] {
+        assert!(names.contains(name), "{names}");
+    }
+}
+
+#[test]
+fn a_plugin_that_may_lose_increments_serves_only_after_a_question() {
+    let sandbox = Sandbox::new();
+    let tally = sandbox.start(&ADMIN);
+    let browser = dashboard(&tally);
+    click_swap(&browser, "shared-memory-no-lock");
+    wait_for_text(&browser, "dialog[open]", "increments may be lost");
+    // The key of the page does nothing behind the question.
+    browser.keys("i");
+    choose(&browser, "");
+    assert_eq!(overview(&tally)["swaps"], 0);
+    assert_eq!(ask(tally.address(), "GET /count").count(), 0);
+
+    click_swap(&browser, "shared-memory-no-lock");
+    choose(&browser, "swap");
+    wait_for_text(&browser, "#plugin", "shared-memory-no-lock");
+    click_swap(&browser, "shared-memory-atomic");
+    wait_for_text(&browser, "#plugin", "shared-memory-atomic");
+    // Nor does one go back to it without.
+    browser.find("#rollback").click();
+    wait_for_text(&browser, "dialog[open]", "increments may be lost");
+}
+
+/// Answers swaps that say nothing of the counts as a host does whose counts would be left behind, and swaps that leave
+/// them as if they were made.
+const COUNTS_WOULD_BE_LEFT: &str = r#"
+    const ask = window.fetch, left = { storage: 'a drawer', keys: 2, total: '7', why_unknown: null };
+    const answer = (status, body) => Promise.resolve(new Response(JSON.stringify(body), { status }));
+    window.fetch = (path, options) => {
+        const body = JSON.parse(options.body ?? '{}');
+        if (options.method === 'PUT' && body.leave_counts) {
+            window.isLeft = true;
+            return answer(200, { generation: 9, plugin: body.plugin, fenced: true, paused_us: 0, carried: null, left });
+        }
+        if (options.method === 'PUT' && !body.carry) return answer(409, { code: 'carry-or-leave', detail: 'two ways' });
+        const asked = ask(path, options);
+        if (path !== '/admin/plugins' || !window.isLeft) return asked;
+        return asked.then(answered => answered.json()).then(state => answer(200, { ...state, left }));
+    };"#;
+
+#[test]
+fn where_counts_would_be_left_behind_one_chooses_and_is_told_what_became_of_them() {
+    let sandbox = Sandbox::new();
+    let tally = sandbox.start(&[&ADMIN[..], &["--storage-path", "count.txt"]].concat());
+    assert_eq!(ask(tally.address(), "POST /counters/count/inc?by=3").status, 200);
+    let browser = dashboard(&tally);
+    browser.execute(COUNTS_WOULD_BE_LEFT);
+    click_swap(&browser, "disk-flock");
+    wait_for_text(&browser, "dialog[open]", "two ways");
+    choose(&browser, "");
+    assert_eq!(overview(&tally)["swaps"], 0);
+
+    click_swap(&browser, "disk-flock");
+    choose(&browser, "carry");
+    wait_for_text(&browser, "#plugin", "disk-flock");
+    wait_for_value(&browser, "3");
+    wait_for_text(&browser, "#message", "1 counter of 3 carried");
+    wait_for_text(&browser, "#swaps", "1 counter of 3 carried");
+    // It is told, is no warning, and goes.
+    wait_for_text(&browser, ".note:not(.caution)", "The counts were carried from");
+    browser.wait_for("return !document.querySelector('.note')", SHOWN_WITHIN);
+
+    click_swap(&browser, "shared-memory-atomic");
+    choose(&browser, "leave_counts");
+    let left = "2 counters with a total of 7 left in a drawer";
+    wait_for_text(&browser, "#message", left);
+    wait_for_text(&browser, ".note.caution", left);
+    browser.find(".note button").click();
+    browser.wait_for("return !document.querySelector('.note')", SHOWN_WITHIN);
+}
+
+#[test]
+fn a_plugin_whose_storage_was_never_reached_is_not_called_ready() {
+    let sandbox = Sandbox::new();
+    let tally = sandbox.start(
+        &[&ADMIN[..], &["--storage-path", "count.txt", "--plugin", "shared-memory-atomic"]]
+            .concat(),
+    );
+    let browser = dashboard(&tally);
+    let state = |plugin: &str| format!("li[data-plugin={plugin}] .state");
+    wait_for_text(&browser, &state("disk-flock"), "storage not reached yet");
+    // The same storage as that of the plugin that serves.
+    wait_for_text(&browser, &state("shared-memory-flock"), "ready");
+    assert_eq!(carry(&tally, "disk-flock")["plugin"], "disk-flock");
+    wait_for_text(&browser, &state("disk-flock"), "ready");
+}
+
+#[test]
+fn the_chart_stays_in_sight_while_one_swaps() {
+    let sandbox = Sandbox::new();
+    let tally = sandbox.start(&ADMIN);
+    let browser = dashboard(&tally);
+    for (width, height) in [(1280, 800), (1024, 600), (768, 1024), (390, 844), (844, 390)] {
+        browser.resize(width, height);
+        let covered = browser.execute(
+            "const middle = node => { \
+                 const box = node.getBoundingClientRect(); \
+                 return [box.left + box.width / 2, box.top + box.height / 2]; \
+             }; \
+             const seen = node => node.contains(document.elementFromPoint(...middle(node))); \
+             const chart = document.querySelector('#chart'); \
+             return [...document.querySelectorAll('button.swap')].filter(button => { \
+                 button.scrollIntoView({ block: 'center', behavior: 'instant' }); \
+                 const box = chart.getBoundingClientRect(); \
+                 const whole = box.top >= 0 && box.bottom <= window.innerHeight; \
+                 return !whole || !seen(chart) || !seen(button); \
+             }).map(button => button.getAttribute('aria-label'))",
+        );
+        assert_eq!(covered, serde_json::json!([]), "{width} × {height}");
+    }
+}
+
+#[test]
+fn on_a_phone_the_page_is_short_and_plugins_unfold() {
+    let sandbox = Sandbox::new();
+    let tally = sandbox.start(&ADMIN);
+    let browser = dashboard(&tally);
+    browser.resize(390, 844);
+    let loaded = "return ![...document.querySelectorAll('.state')].some(state => state.textContent === 'loading')";
+    browser.wait_for(loaded, SHOWN_WITHIN);
+    let height = browser.execute("return document.documentElement.scrollHeight");
+    assert!(height.as_u64().unwrap() < 2500, "{height} pixels");
+    let imports = "return document.querySelector('li[data-plugin=shared-memory-atomic] dl').checkVisibility()";
+    assert_eq!(browser.execute(imports), false);
+    browser.find("li[data-plugin=shared-memory-atomic] summary").click();
+    browser.wait_for(imports, SHOWN_WITHIN);
+    wait_for_text(&browser, "li[data-plugin=shared-memory-atomic] dl", "tally:shared-memory/");
 }
 
 #[test]
@@ -187,14 +341,14 @@ fn a_narrow_window_needs_no_sideways_scrolling_and_keys_reach_everything() {
                    return window.reached.size";
     // Tab, once for each thing that can be reached and a few more times.
     let reachable = browser.execute(
-        "return document.querySelectorAll('a[href], button:enabled, input, [tabindex=\"0\"]').length",
+        "return document.querySelectorAll('a[href], button:enabled, input, summary, [tabindex=\"0\"]').length",
     );
     for _ in 0..reachable.as_u64().unwrap() + 2 {
         browser.keys("\u{e004}");
         browser.execute(reached);
     }
     let missed = browser.execute(
-        "return [...document.querySelectorAll('a[href], button:enabled, input, [tabindex=\"0\"]')] \
+        "return [...document.querySelectorAll('a[href], button:enabled, input, summary, [tabindex=\"0\"]')] \
          .filter(node => node.checkVisibility() && !window.reached.has(node)).map(node => node.outerHTML)",
     );
     assert_eq!(missed, serde_json::json!([]));

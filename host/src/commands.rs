@@ -2,7 +2,6 @@
 
 use std::{
     io::{self, Write},
-    net::IpAddr,
     path::{Path, absolute},
     process::ExitCode,
     time::Duration,
@@ -13,8 +12,9 @@ use hyper::Method;
 use serde_json::{Value, json};
 
 use crate::{
+    admin::settings::reachable,
     client::{Answer, ClientError, Endpoint, Token},
-    config::{Config, Rollback, Swap},
+    config::{Cli, Config, Rollback, Swap},
 };
 
 /// How long a swap may take. Compiling, looking through storages, holding calls back and draining have bounds of
@@ -31,8 +31,8 @@ const NOT_DONE: u8 = 1;
 ///
 /// # Errors
 ///
-/// When the host does not answer, or refuses.
-pub fn swap(config: &Config, swap: &Swap) -> anyhow::Result<ExitCode> {
+/// When the settings do not say where the host is, or it does not answer.
+pub fn swap(cli: &Cli, swap: &Swap) -> anyhow::Result<ExitCode> {
     let to = match Path::new(&swap.to) {
         // The host's working directory may be another.
         path if path.extension().is_some_and(|extension| extension == "wasm") => {
@@ -42,7 +42,7 @@ pub fn swap(config: &Config, swap: &Swap) -> anyhow::Result<ExitCode> {
     };
     let mut body = carry(&swap.rollback);
     body["plugin"] = to.into();
-    ask(config, &swap.rollback.admin, Method::PUT, "/admin/plugin", &body)
+    ask(cli, Method::PUT, "/admin/plugin", &body)
 }
 
 /// `tally rollback`
@@ -50,9 +50,8 @@ pub fn swap(config: &Config, swap: &Swap) -> anyhow::Result<ExitCode> {
 /// # Errors
 ///
 /// As for [`swap`].
-pub fn rollback(config: &Config, rollback: &Rollback) -> anyhow::Result<ExitCode> {
-    let body = carry(rollback);
-    ask(config, &rollback.admin, Method::POST, "/admin/rollback", &body)
+pub fn rollback(cli: &Cli, rollback: &Rollback) -> anyhow::Result<ExitCode> {
+    ask(cli, Method::POST, "/admin/rollback", &carry(rollback))
 }
 
 /// What is said of the counts: nothing, if nothing was said.
@@ -64,14 +63,9 @@ fn carry(rollback: &Rollback) -> Value {
     body
 }
 
-fn ask(
-    config: &Config,
-    admin: &Endpoint,
-    method: Method,
-    path: &str,
-    body: &Value,
-) -> anyhow::Result<ExitCode> {
-    let token = Token::read_if_given(&config.admin.admin_token_file)?;
+fn ask(cli: &Cli, method: Method, path: &str, body: &Value) -> anyhow::Result<ExitCode> {
+    let admin = cli.admin()?;
+    let token = Token::read_if_given(&cli.config.admin.admin_token_file)?;
     let answer = wait_for(admin.request(method, path, Some(body), token.as_ref(), SWAP_TIME_MAX))?;
     if answer.status != 200 {
         eprintln!("tally: not swapped: {}", answer.detail().unwrap_or_else(|| answer.reason()));
@@ -98,34 +92,53 @@ fn ask(
 /// # Errors
 ///
 /// When the settings do not say where the host is.
-pub fn health(config: &Config) -> anyhow::Result<ExitCode> {
+pub fn health(cli: &Cli) -> anyhow::Result<ExitCode> {
+    let why_not = if cli.names_admin { ask_admin_health(cli)? } else { ask_health(&cli.config)? };
+    Ok(match why_not {
+        None => ExitCode::SUCCESS,
+        Some(why) => {
+            eprintln!("tally: {why}");
+            ExitCode::from(NOT_DONE)
+        }
+    })
+}
+
+/// Why the main listener is not ready, or does not answer.
+fn ask_health(config: &Config) -> anyhow::Result<Option<String>> {
     if config.port == 0 {
         bail!("port 0 says not where the host listens: set --port");
     }
-    // What listens on all addresses answers on the loopback.
-    let host = match config.host.parse::<IpAddr>() {
-        Ok(address) if address.is_unspecified() && address.is_ipv6() => "[::1]".to_owned(),
-        Ok(address) if address.is_unspecified() => "127.0.0.1".to_owned(),
-        Ok(IpAddr::V6(address)) => format!("[{address}]"),
-        _ => config.host.clone(),
-    };
-    let endpoint = Endpoint::parse(&format!("http://{host}:{}", config.port))
-        .map_err(|why| anyhow::anyhow!(why))?;
+    let endpoint = format!("http://{}:{}", reachable(&config.host), config.port);
+    let endpoint = Endpoint::parse(&endpoint).map_err(|why| anyhow::anyhow!(why))?;
     let asked = endpoint.request(Method::GET, "/readyz", None, None, HEALTH_TIME_MAX);
-    match wait_for(asked) {
-        Ok(answer) if answer.status == 200 => return Ok(ExitCode::SUCCESS),
-        Ok(answer) => eprintln!("tally: {}", answer.detail().unwrap_or_else(|| answer.reason())),
-        Err(error) => match error.downcast_ref() {
-            // It has no admin listener to advise about.
-            Some(ClientError::NotSent(_)) => {
-                eprintln!(
-                    "tally: nothing answers at {endpoint}: start the host, or set --host and --port"
-                );
-            }
-            _ => eprintln!("tally: {error:#}"),
-        },
-    }
-    Ok(ExitCode::from(NOT_DONE))
+    Ok(match wait_for(asked) {
+        Ok(answer) if answer.status == 200 => None,
+        Ok(answer) => Some(answer.detail().unwrap_or_else(|| answer.reason())),
+        Err(error) => Some(match error.downcast_ref() {
+            // It is no admin listener to advise about.
+            Some(ClientError::NotSent(_)) => format!(
+                "nothing answers at {endpoint}: start the host, or set --host and --port, or --config"
+            ),
+            _ => format!("{error:#}"),
+        }),
+    })
+}
+
+/// What the admin listener says of it.
+fn ask_admin_health(cli: &Cli) -> anyhow::Result<Option<String>> {
+    let admin = cli.admin()?;
+    let token = Token::read_if_given(&cli.config.admin.admin_token_file)?;
+    let asked = admin.request(Method::GET, "/admin/plugins", None, token.as_ref(), HEALTH_TIME_MAX);
+    let answer = match wait_for(asked) {
+        Ok(answer) if answer.status == 200 => answer,
+        Ok(answer) => return Ok(Some(answer.detail().unwrap_or_else(|| answer.reason()))),
+        Err(error) => return Ok(Some(format!("{error:#}"))),
+    };
+    let overview: Value =
+        serde_json::from_str(&answer.body).context("the host's answer is not JSON")?;
+    let why =
+        overview["why_not_ready"].as_str().unwrap_or("the host does not say that it is ready");
+    Ok((overview["ready"] != true).then(|| why.to_owned()))
 }
 
 fn wait_for(asked: impl Future<Output = Result<Answer, ClientError>>) -> anyhow::Result<Answer> {

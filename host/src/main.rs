@@ -45,9 +45,9 @@ fn main() -> ExitCode {
             io::stdout().write_all(text.as_bytes())?;
             Ok(ExitCode::SUCCESS)
         }),
-        Some(Subcommands::Swap(ref swap)) => commands::swap(&cli.config, swap),
-        Some(Subcommands::Rollback(ref rollback)) => commands::rollback(&cli.config, rollback),
-        Some(Subcommands::Health) => commands::health(&cli.config),
+        Some(Subcommands::Swap(ref swap)) => commands::swap(&cli, swap),
+        Some(Subcommands::Rollback(ref rollback)) => commands::rollback(&cli, rollback),
+        Some(Subcommands::Health) => commands::health(&cli),
     };
     outcome.unwrap_or_else(|error| refuse(&format!("{error:#}")))
 }

@@ -82,7 +82,7 @@ fn with_default(
     let known: Vec<(String, String)> = command
         .get_arguments()
         .filter_map(|arg| Some((arg.get_long()?.to_owned(), arg.get_id().to_string())))
-        .filter(|(long, _)| !matches!(long.as_str(), "config" | "help" | "version"))
+        .filter(|(long, _)| !matches!(long.as_str(), "config" | "admin" | "help" | "version"))
         .collect();
     let Some((_, id)) = known.iter().find(|(long, _)| long == flag) else {
         let names: Vec<&str> = known.iter().map(|(long, _)| long.as_str()).collect();

@@ -3,10 +3,13 @@
 //! A flag wins over the variable of the same name, that wins over the file, and that over the
 //! default. The file's entries become the defaults of the command line, so that each value is
 //! checked in one place whichever way it came.
+//!
+//! Commands read the same settings, to find the host that was started with them; `uses` says which.
 
 mod file;
 mod plugins;
 mod refusal;
+mod uses;
 
 use std::{ffi::OsString, path::PathBuf};
 
@@ -25,11 +28,21 @@ use crate::{
 /// Serves when no command is given. Each flag has an environment variable, and may stand in the
 /// configuration file under its own name without the dashes in front.
 #[derive(Debug, Parser)]
-#[command(name = "tally", version, args_conflicts_with_subcommands = false)]
+#[command(name = "tally", version)]
 pub struct Cli {
     /// What to do instead of serving.
     #[command(subcommand)]
     pub command: Option<Subcommands>,
+
+    /// Admin listener of the host: http://ADDRESS:PORT or unix:PATH [default: the one that --admin-listen and the
+    /// configuration file name].
+    // The host that serves has no use for it, so it is listed by the commands alone.
+    #[arg(long, env, hide = true, value_name = "URL", value_parser = Endpoint::parse)]
+    pub admin: Option<Endpoint>,
+
+    /// Whether a flag, and not only a variable or the file, says where the admin listener is.
+    #[arg(skip)]
+    pub names_admin: bool,
 
     /// The settings.
     #[command(flatten)]
@@ -41,11 +54,13 @@ pub struct Cli {
 pub enum Subcommands {
     /// List the known plugins: what they promise, what they import, and whether they load.
     Plugins,
-    /// Have a host that serves exchange its plugin.
+    /// Have the host of these settings exchange its plugin.
     Swap(Swap),
-    /// Have a host that serves go back to the plugin before.
+    /// Have the host of these settings go back to the plugin before.
     Rollback(Rollback),
     /// Ask the host of these settings whether it is ready: exit status 0 if it is, 1 if not.
+    ///
+    /// It is asked at --host and --port, or, where --admin or --admin-listen is given as a flag, at its admin listener.
     Health,
 }
 
@@ -72,17 +87,13 @@ pub struct Rollback {
     /// With --carry: give up the counts that are in the new storage already.
     #[arg(long)]
     pub overwrite: bool,
-
-    /// Admin listener of the host: http://ADDRESS:PORT or unix:PATH.
-    #[arg(long, env = "ADMIN", value_name = "URL", default_value = "http://127.0.0.1:8081", value_parser = Endpoint::parse)]
-    pub admin: Endpoint,
 }
 
 /// The settings.
 #[derive(Args, Clone, Debug)]
 pub struct Config {
     /// File with settings (TOML), under the names of the flags.
-    #[arg(long, env, global = true, value_name = "FILE")]
+    #[arg(long, env, value_name = "FILE")]
     pub config: Option<PathBuf>,
 
     /// Address or name of the interface to listen on.
@@ -140,10 +151,30 @@ impl Cli {
     pub fn load(args: &[OsString]) -> Result<Self, CliError> {
         let refused = |error| refusal::of(error, args);
         let command = file::with_defaults(Self::command(), args).map_err(CliError::Usage)?;
-        let mut matches = command.try_get_matches_from(args).map_err(refused)?;
-        let cli = Self::from_arg_matches_mut(&mut matches).map_err(refused)?;
+        let mut command = uses::spread(command);
+        let matches = command.try_get_matches_from_mut(args).map_err(refused)?;
+        uses::check(&command, &matches).map_err(CliError::Usage)?;
+        let mut cli = Self::from_arg_matches(&matches).map_err(refused)?;
         let hazelcast = cli.config.plugins.hazelcast.check();
         hazelcast.map_err(|why| CliError::Usage(UsageError(why)))?;
+        let listen = uses::is_typed(&matches, "admin_listen");
+        if listen && !uses::is_typed(&matches, "admin") {
+            // It can only be the variable, over which a flag wins.
+            cli.admin = None;
+        }
+        cli.names_admin = listen || uses::is_typed(&matches, "admin");
         Ok(cli)
+    }
+
+    /// The admin listener of the host that a command speaks to: the one of --admin, or the one that the settings say.
+    ///
+    /// # Errors
+    ///
+    /// Why it can't be known.
+    pub fn admin(&self) -> Result<Endpoint, UsageError> {
+        match &self.admin {
+            Some(admin) => Ok(admin.clone()),
+            None => self.config.admin.endpoint(),
+        }
     }
 }

@@ -51,7 +51,8 @@ fn the_filter_chooses_the_lines_in_either_format() {
 #[test]
 fn commands_speak_plainly_whatever_the_format_of_the_log() {
     let sandbox = Sandbox::new();
-    let args = ["swap", "disk-flock", "--admin", "http://127.0.0.1:1", "--log-format", "json"];
-    let message = String::from_utf8(sandbox.run(&args).stderr).unwrap();
+    let mut command = sandbox.command(&["swap", "disk-flock", "--admin", "http://127.0.0.1:1"]);
+    let output = command.env("LOG_FORMAT", "json").output().unwrap();
+    let message = String::from_utf8(output.stderr).unwrap();
     assert!(message.starts_with("tally: nothing answers"), "{message}");
 }

@@ -72,3 +72,5 @@ mod swaps;
 mod traces;
 /// The limits of values.
 mod values;
+/// Which host the commands speak to, and what they refuse.
+mod which_host;

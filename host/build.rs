@@ -63,8 +63,10 @@ fn entry(name: &str, manifest: &Path, wasm: &Path) -> String {
     let tally = &parsed["package"]["metadata"]["tally"];
     let text = |field: &str| tally[field].as_str().unwrap_or_else(|| panic!("{name}: no {field}"));
     let lock_protocol = tally.get("lock-protocol").and_then(toml::Value::as_str);
+    let no_settings = toml::Value::Array(Vec::new());
+    let settings = tally.get("settings").unwrap_or(&no_settings);
     format!(
-        "Bundled {{ name: {name:?}, storage: {:?}, method: {:?}, guarantee: {:?}, lock_protocol: {lock_protocol:?}, grants: &{}, wasm: include_bytes!({wasm:?}) }},",
+        "Bundled {{ name: {name:?}, storage: {:?}, method: {:?}, guarantee: {:?}, lock_protocol: {lock_protocol:?}, grants: &{}, settings: &{settings}, wasm: include_bytes!({wasm:?}) }},",
         text("storage"),
         text("method"),
         text("guarantee"),

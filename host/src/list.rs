@@ -15,20 +15,17 @@ use crate::{
 ///
 /// # Errors
 ///
-/// When the plugin directory or the file can't be read, or the engine can't be made.
+/// When the settings name what is not there, the plugin directory or the file can't be read, or the engine can't be
+/// made.
 pub fn plugins(config: &Config) -> anyhow::Result<String> {
     let catalog = Catalog::new(config.plugins.plugin_dir.as_deref())?;
+    let chosen = setup::choose(&catalog, &config.plugins)?;
     let region_name = setup::default_region_name(config.port);
     let loader = setup::loader(&config.plugins, &config.plugin_limits, region_name, 1)?;
     let mut text = String::new();
     let mut plugins = catalog.plugins().to_vec();
-    if let Some(choice) =
-        config.plugins.plugin.as_deref().filter(|choice| choice.ends_with(".wasm"))
-    {
-        let chosen = catalog.find(choice)?;
-        if plugins.iter().all(|known| known.source != chosen.source) {
-            plugins.push(chosen);
-        }
+    if plugins.iter().all(|known| known.source != chosen.source) {
+        plugins.push(chosen);
     }
     for known in &plugins {
         describe(&mut text, known, &loader, config).expect("writing to a string");
@@ -51,7 +48,7 @@ fn describe(
     writeln!(text, "  method     {method}")?;
     writeln!(text, "  guarantee  {guarantee}")?;
     let settings = config.plugins.plugin_config.iter();
-    for setting in settings.filter(|setting| setting.plugin == known.name) {
+    for setting in settings.filter(|setting| known.is_called(&setting.plugin)) {
         writeln!(
             text,
             "  setting    {} = {}{}",

@@ -11,7 +11,7 @@ const WARM_UP_SWAPS: u64 = 50;
 const EVERY: Duration = Duration::from_millis(10);
 const CLIENTS: usize = 64;
 const BUILDS_GRANTED: &str =
-    "build_1=shared-memory+file-lock+clocks,build_2=shared-memory+file-lock+clocks";
+    "build_1.wasm=shared-memory+file-lock+clocks,build_2.wasm=shared-memory+file-lock+clocks";
 /// How much slower than asked for swaps may be before the run is given up.
 const SLOWNESS_MAX: u32 = 30;
 

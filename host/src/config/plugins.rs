@@ -57,6 +57,7 @@ pub struct PluginSettings {
 
     /// Grants to plugins that are not bundled, as NAME=CAPABILITY[+CAPABILITY…].
     ///
+    /// The name is that of a known plugin, or NAME.wasm for a file of that name, wherever it is and whenever it comes.
     /// Capabilities are shared-memory, file-lock, sql, hazelcast-map, hazelcast-atomic-long, files,
     /// clocks, config, log and environment.
     #[arg(long, env, global = true, value_name = "GRANT", value_delimiter = ',', value_parser = parse_grant)]

@@ -1,6 +1,7 @@
 //! The known plugins: those that are compiled into the host, and the files of a directory.
 
 use std::{
+    borrow::Cow,
     ffi::OsStr,
     fs,
     path::{Path, PathBuf},
@@ -24,6 +25,8 @@ pub struct Bundled {
     pub lock_protocol: Option<&'static str>,
     /// Names of the capabilities that it is granted without being asked.
     pub grants: &'static [&'static str],
+    /// Names of the settings that it has.
+    pub settings: &'static [&'static str],
     /// The component.
     pub wasm: &'static [u8],
 }
@@ -61,6 +64,23 @@ impl KnownPlugin {
         let (stem, name) = (text(path.file_stem()), text(path.file_name()));
         let free = others.iter().all(|plugin| plugin.name != stem);
         Self { name: if free { stem } else { name }, source: Source::File(path) }
+    }
+
+    /// Whether `name` means it, in a grant or a setting: its name, or the name of its file.
+    pub fn is_called(&self, name: &str) -> bool {
+        name == self.name || self.file_name().is_some_and(|file| *file == *name)
+    }
+
+    /// What it is called in a grant: a file by the name that also means it when it is nowhere to be found.
+    pub fn name_for_grants(&self) -> Cow<'_, str> {
+        self.file_name().map_or(Cow::Borrowed(&*self.name), OsStr::to_string_lossy)
+    }
+
+    fn file_name(&self) -> Option<&OsStr> {
+        match &self.source {
+            Source::Bundled(_) => None,
+            Source::File(path) => path.file_name(),
+        }
     }
 }
 

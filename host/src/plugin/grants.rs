@@ -77,7 +77,7 @@ impl Lender {
             .settings
             .grant
             .iter()
-            .filter(|grant| grant.plugin == plugin.name)
+            .filter(|grant| plugin.is_called(&grant.plugin))
             .flat_map(|grant| grant.capabilities.iter().copied());
         let by_manifest = match &plugin.source {
             Source::Bundled(bundled) => bundled.grants,
@@ -102,7 +102,7 @@ impl Lender {
         let has = |capability| capabilities.contains(&capability);
         let region = has(Capability::SharedMemory).then(|| self.region.clone());
         let storage = StorageFile::new(&self.settings.storage_path);
-        let mut settings = self.plugin_config(&plugin.name);
+        let mut settings = self.plugin_config(plugin);
         let mut directory = None;
         // Locks lie beside what they guard, so that all who share the one share the other.
         let mut locks = &self.region_locks;
@@ -157,10 +157,10 @@ impl Lender {
         })
     }
 
-    fn plugin_config(&self, plugin: &str) -> Vec<(String, String)> {
+    fn plugin_config(&self, plugin: &KnownPlugin) -> Vec<(String, String)> {
         let settings = self.settings.plugin_config.iter();
         settings
-            .filter(|setting| setting.plugin == plugin)
+            .filter(|setting| plugin.is_called(&setting.plugin))
             .map(|setting| (setting.key.clone(), setting.value.clone()))
             .collect()
     }
@@ -194,6 +194,14 @@ mod tests {
             for name in bundled.grants {
                 name.parse::<Capability>().unwrap();
             }
+        }
+    }
+
+    #[test]
+    fn a_bundled_plugin_names_its_settings_if_it_may_read_any() {
+        for bundled in BUNDLED {
+            let reads = bundled.grants.contains(&"config");
+            assert_eq!(reads, !bundled.settings.is_empty(), "{}", bundled.name);
         }
     }
 }

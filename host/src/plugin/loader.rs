@@ -272,26 +272,40 @@ impl Loader {
         Ok(())
     }
 
-    /// The capabilities behind the imports, if all of them may be used.
+    /// The capabilities behind the imports, if all of them may be used. What no grant would help
+    /// is told first.
     fn check_granted(
         &self,
         known: &KnownPlugin,
         imports: &[String],
     ) -> anyhow::Result<BTreeSet<Capability>> {
         let granted = self.lender.capabilities(known);
-        let mut imported = BTreeSet::new();
+        let (mut imported, mut not_offered, mut not_granted) = (BTreeSet::new(), vec![], vec![]);
         for import in imports.iter().filter(|import| !needs_no_grant(import)) {
-            let Some(capability) = Capability::of_interface(import) else {
-                bail!("it imports {import}, which Tally does not offer");
-            };
-            if !granted.contains(&capability) {
-                let name = &known.name;
-                bail!(
-                    "it imports {import}, which it was not granted: set --grant {name}={capability} to grant it"
-                );
+            match Capability::of_interface(import) {
+                None => not_offered.push(import.as_str()),
+                Some(capability) => {
+                    imported.insert(capability);
+                    if !granted.contains(&capability) {
+                        not_granted.push(import.as_str());
+                    }
+                }
             }
-            imported.insert(capability);
         }
+        let mut missing = Vec::new();
+        if !not_offered.is_empty() {
+            missing.push(format!("{}, which Tally does not offer", not_offered.join(", ")));
+        }
+        if !not_granted.is_empty() {
+            let (name, imports) = (known.name_for_grants(), not_granted.join(", "));
+            // All that it needs, so that nothing is missing where this takes the place of an earlier grant.
+            let needed: Vec<_> = imported.iter().map(|capability| capability.name()).collect();
+            let needed = needed.join("+");
+            missing.push(format!(
+                "{imports}, which it was not granted: set --grant {name}={needed}"
+            ));
+        }
+        ensure!(missing.is_empty(), "it imports {}", missing.join("; and "));
         Ok(imported)
     }
 

@@ -12,6 +12,7 @@ pub mod grants;
 pub mod instance;
 pub mod limits;
 pub mod loader;
+mod names;
 mod outline;
 pub mod pool;
 pub mod registry;

@@ -14,6 +14,7 @@ use super::{
     grants::Lender,
     limits::PluginLimits,
     loader::{Loader, Plugin},
+    names,
     registry::Registry,
 };
 use crate::{config::PluginSettings, directories, error::UsageError};
@@ -158,12 +159,22 @@ impl Setup {
     }
 }
 
-/// The plugin that the settings ask for.
+/// The plugin that the settings ask for. Whatever they say of the others is checked too.
 ///
 /// # Errors
 ///
-/// When they ask for one that does not exist.
+/// When they ask for one that does not exist, or grant something to one, or set what a plugin does not have.
 pub fn choose(catalog: &Catalog, settings: &PluginSettings) -> Result<KnownPlugin, UsageError> {
+    let chosen = find_chosen(catalog, settings)?;
+    let mut known = catalog.plugins().to_vec();
+    if known.iter().all(|plugin| plugin.source != chosen.source) {
+        known.push(chosen.clone());
+    }
+    names::check(&known, settings)?;
+    Ok(chosen)
+}
+
+fn find_chosen(catalog: &Catalog, settings: &PluginSettings) -> Result<KnownPlugin, UsageError> {
     // An empty variable counts as unset, as compose files write it.
     let given = |setting: &Option<String>| setting.clone().filter(|value| !value.is_empty());
     if let Some(choice) = given(&settings.plugin) {

@@ -173,7 +173,7 @@ fn an_upload_is_checked_before_it_is_written() {
         "--plugin-dir",
         directory.to_str().unwrap(),
         "--grant",
-        "mine=shared-memory",
+        "mine.wasm=shared-memory",
         "--plugin-file-max",
         "1",
     ]);

@@ -200,7 +200,7 @@ fn counters_that_somebody_else_counts_on_are_left_alone_when_the_old_storage_is_
 fn what_can_not_be_carried_is_refused_before_anything_is_held_back() {
     let sandbox = Sandbox::new();
     let hostile = guest("guest-hostile");
-    let grants = "guest_hostile=shared-memory+file-lock+clocks+log";
+    let grants = "guest_hostile.wasm=shared-memory+file-lock+clocks+log";
     let tally = sandbox.start(&["--grant", grants]);
     let same = swap_and_carry(&tally, "shared-memory-flock");
     check_refused(&same, "bad-request", "there is nothing to carry");

@@ -48,15 +48,20 @@ fn a_plugin_file_is_listed_and_refused_until_it_is_granted_what_it_imports() {
     std::fs::write(sandbox.path().join("module.wasm"), b"\0asm\x01\0\0\0").unwrap();
     std::fs::write(sandbox.path().join("empty.wasm"), b"\0asm\x0d\0\x01\0").unwrap();
     std::fs::write(sandbox.path().join("text.wasm"), b"(component)").unwrap();
+    // What Tally does not offer is told first, since no grant would help, and all of it at once.
+    let mut foreign = renamed(bundled("shared-memory-flock"), "tally:file-lock", "tally:door-lock");
+    foreign = renamed(&foreign, "wasi:clocks", "wasi:stones");
+    std::fs::write(sandbox.path().join("foreign.wasm"), foreign).unwrap();
     let list = |grants: &str| {
         let output = sandbox.run(&["plugins", "--plugin-dir", ".", "--grant", grants]);
         assert!(output.status.success());
         String::from_utf8(output.stdout).unwrap()
     };
-    let without = list("other=log");
+    let without = list("other.wasm=log");
     for (plugin, reason) in [
-        ("mine", "--grant mine="),
+        ("mine", "--grant mine.wasm=shared-memory+file-lock+clocks+log"),
         ("module", "core WebAssembly module"),
+        ("foreign", "it imports tally:door-lock/locks@1.0.0, wasi:stones/"),
         ("empty", "does not export the interface tally:counter/counter@1.0.0"),
         ("text", "not WebAssembly"),
     ] {

@@ -87,7 +87,7 @@ fn the_map_and_the_atomic_numbers_are_granted_each_for_itself() {
     let plugin = "guest_hostile_hazelcast";
     for grants in ["clocks", "clocks+hazelcast-atomic-long", "clocks+sql"] {
         let why = refused(&format!("{plugin}={grants}"));
-        let advice = format!("--grant {plugin}=hazelcast-map");
+        let advice = format!("--grant {plugin}.wasm=hazelcast-map+clocks");
         assert!(why.contains("tally:hazelcast/map@1.0.0") && why.contains(&advice), "{why}");
     }
     // The types that both share need no grant.

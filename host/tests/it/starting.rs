@@ -38,6 +38,32 @@ fn a_wrong_flag_is_refused_in_one_sentence() {
         (&["--no-such-flag"], &["--no-such-flag", "tally --help"]),
         (&["--grant", "x=everything"], &["everything", "shared-memory"]),
         (&["--plugin-config", "x"], &["NAME.KEY=VALUE"]),
+        (
+            &["--grant", "shared-memory-flok=log"],
+            &[
+                "\"shared-memory-flok\"",
+                "--grant",
+                "did you mean \"shared-memory-flock\"",
+                "NAME.wasm",
+            ],
+        ),
+        (&["--grant", "./mine.wasm=log"], &["\"./mine.wasm\"", "without its directory"]),
+        (
+            &["--plugin-config", "disk-flok.durability=none"],
+            &["\"disk-flok\"", "--plugin-config", "did you mean \"disk-flock\""],
+        ),
+        (
+            &["--plugin-config", "disk-flock.durabilty=none"],
+            &["setting of disk-flock", "\"durabilty\"", "did you mean \"durability\""],
+        ),
+        (
+            &["--plugin-config", "postgresql-serializable-update.retries=1"],
+            &["do-retries, retries-max, retry-wait-max"],
+        ),
+        (
+            &["--plugin-config", "shared-memory-atomic.retries=1"],
+            &["shared-memory-atomic has no settings"],
+        ),
         (&["--plugin-dir", "/nowhere"], &["/nowhere"]),
         (&["--shared-memory-name", "../x"], &["../x"]),
         (&["--shared-memory-dir", "/nowhere"], &["/nowhere/region"]),

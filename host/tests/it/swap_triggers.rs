@@ -60,7 +60,7 @@ fn each_bad_plugin_is_refused_with_its_own_reason_and_no_request_fails() {
             &[
                 "tally:shared-memory/cells@1.0.0",
                 "not granted",
-                "--grant not_granted=shared-memory",
+                "--grant not_granted.wasm=shared-memory+file-lock+clocks+log",
             ],
         ),
         ("first_trap", first_call.clone(), &["increment", "it panicked"]),
@@ -68,9 +68,10 @@ fn each_bad_plugin_is_refused_with_its_own_reason_and_no_request_fails() {
         ("truncated", wasm[..wasm.len() / 2].to_vec(), &["it is damaged"]),
         ("too_large", wasm.to_vec(), &["larger than --plugin-file-max (64 MiB)"]),
     ];
-    let granted = "older_contract=shared-memory,older_capability=shared-memory,missing_export=shared-memory,\
-                   first_trap=shared-memory+config,first_loop=shared-memory+config,truncated=shared-memory";
-    let settings = "first_trap.mode=trap,first_loop.mode=loop";
+    let granted = "older_contract.wasm=shared-memory,older_capability.wasm=shared-memory,\
+                   missing_export.wasm=shared-memory,first_trap.wasm=shared-memory+config,\
+                   first_loop.wasm=shared-memory+config,truncated.wasm=shared-memory";
+    let settings = "first_trap.wasm.mode=trap,first_loop.wasm.mode=loop";
     let tally = sandbox.start(&["--grant", granted, "--plugin-config", settings]);
     let report = load_while(&tally, 8, || {
         for (name, content, expected) in &bad {
@@ -103,7 +104,7 @@ fn each_bad_plugin_is_refused_with_its_own_reason_and_no_request_fails() {
 fn a_file_that_changes_while_it_is_read_is_refused() {
     let sandbox = Sandbox::new();
     let path = sandbox.path().join("restless.wasm");
-    let tally = sandbox.start(&["--grant", "restless=shared-memory"]);
+    let tally = sandbox.start(&["--grant", "restless.wasm=shared-memory"]);
     // Large enough that reading it takes longer than the next write to it takes to come.
     let mut wasm = bundled("shared-memory-atomic").to_vec();
     let filler = 32 * 1024 * 1024;
@@ -238,6 +239,10 @@ fn a_signal_applies_changed_settings_and_wrong_ones_change_nothing() {
     logged("the settings are those of before");
     reload("plugin = \"disk-flok\"");
     logged("did you mean \"disk-flock\"?");
+    reload("plugin = \"disk-flock\"\ngrant = [\"disk-flook=log\"]");
+    logged("disk-flock goes on: unknown plugin in --grant \"disk-flook\"");
+    reload("plugin = \"disk-flock\"\nplugin-config = [\"disk-flock.durabilty=none\"]");
+    logged("disk-flock goes on: unknown setting of disk-flock \"durabilty\"");
     reload("plugin = ");
     logged("the settings are wrong");
     reload("plugin = \"disk-flock\"\ndrain-time-max = 7");
@@ -268,7 +273,7 @@ fn a_changed_file_in_the_plugin_directory_is_swapped_in_by_its_content() {
         "--plugin",
         "mine",
         "--grant",
-        "mine=shared-memory,other=shared-memory",
+        "mine=shared-memory,other.wasm=shared-memory",
     ]);
     let digest = || overview(&tally)["active"]["digest"].clone();
     let first = digest();
@@ -317,7 +322,7 @@ fn a_plugin_that_takes_too_long_to_compile_is_refused_and_no_request_waits_for_i
         "--compile-cache",
         "off",
         "--grant",
-        "slow=sql+clocks+config",
+        "slow.wasm=sql+clocks+config",
     ]);
     wait_until("the bundled plugins are loaded", || is_ready(&tally, "shared-memory-flock"));
     let report = load_while(&tally, 4, || {

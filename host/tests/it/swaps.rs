@@ -46,7 +46,7 @@ fn swaps_between_two_builds_of_one_plugin_lose_nothing_and_fail_no_request() {
     let sandbox = Sandbox::new();
     let builds = [1, 2].map(|mark| another_build_in(sandbox.path(), "shared-memory-flock", mark));
     let grants =
-        [1, 2].map(|mark| format!("build_{mark}=shared-memory+file-lock+clocks")).join(",");
+        [1, 2].map(|mark| format!("build_{mark}.wasm=shared-memory+file-lock+clocks")).join(",");
     let tally = sandbox.start(&["--grant", &grants]);
     check_swaps(&tally, &builds.each_ref().map(|path| path.to_str().unwrap()));
 }
@@ -55,7 +55,7 @@ fn swaps_between_two_builds_of_one_plugin_lose_nothing_and_fail_no_request() {
 fn only_plugins_that_exclude_each_other_overlap() {
     let sandbox = Sandbox::new();
     let build = another_build_in(sandbox.path(), "shared-memory-atomic", 1);
-    let tally = sandbox.start(&["--grant", "build_1=shared-memory"]);
+    let tally = sandbox.start(&["--grant", "build_1.wasm=shared-memory"]);
     for (plugin, fenced) in [
         ("shared-memory-atomic", false),
         ("shared-memory-flock", true),
@@ -187,7 +187,7 @@ fn swaps_are_made_one_after_the_other_and_too_many_at_once_are_refused() {
 fn a_plugin_that_was_chosen_by_its_path_is_forgotten_when_it_is_out_of_reach() {
     let sandbox = Sandbox::new();
     let build = another_build_in(sandbox.path(), "shared-memory-atomic", 1);
-    let tally = sandbox.start(&["--grant", "build_1=shared-memory"]);
+    let tally = sandbox.start(&["--grant", "build_1.wasm=shared-memory"]);
     assert_eq!(swap(&tally, build.to_str().unwrap()).status, 200);
     let is_known = || ask_admin(&tally, "GET /metrics", "").body.contains("plugin=\"build_1\"");
     for known in [true, false] {

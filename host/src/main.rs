@@ -15,7 +15,7 @@ use tally_host::{
     serve::Host,
     shutdown::{Asked, Signals},
     supervisor,
-    telemetry::{self, Telemetry},
+    telemetry::{self, ANNOUNCEMENT, Telemetry},
 };
 
 /// Exit status of a program that was started wrongly.
@@ -63,7 +63,7 @@ fn serve(config: &Config, args: &[OsString], telemetry: Telemetry) -> anyhow::Re
         // Before the server starts, so that no signal finds it unprepared.
         let mut signals = Signals::new()?;
         let host = Host::start(config)?;
-        announce(&host);
+        announce(&host, telemetry.is_json());
         supervisor::ready();
         let signal = loop {
             match signals.next().await {
@@ -103,11 +103,16 @@ fn serve(config: &Config, args: &[OsString], telemetry: Telemetry) -> anyhow::Re
     }))
 }
 
-/// Says where it serves. A reader that has gone away is no reason not to serve.
-fn announce(host: &Host) {
+/// Says where it serves, in the form of the log. A reader that has gone away is no reason not to serve.
+fn announce(host: &Host, json: bool) {
+    let (address, plugin) = (format!("http://{}", host.address()), host.plugin());
+    let admin = host.admin().map(ToString::to_string);
+    if json {
+        return tracing::info!(target: ANNOUNCEMENT, address, plugin, admin, "serving");
+    }
     let mut out = io::stdout();
-    let _ = writeln!(out, "tally: serving on http://{} with {}", host.address(), host.plugin());
-    if let Some(admin) = host.admin() {
+    let _ = writeln!(out, "tally: serving on {address} with {plugin}");
+    if let Some(admin) = admin {
         let _ = writeln!(out, "tally: dashboard and swaps on {admin}");
     }
 }

@@ -59,6 +59,7 @@ impl Server {
     pub fn start(plugin: &str) -> Self {
         let mut process = Command::new(env!("CARGO_BIN_EXE_tally"))
             .args(["--host", "127.0.0.1", "--port", "0", "--plugin", plugin])
+            .args(["--log-format", "text"])
             // The tables go to the same terminal.
             .env("RUST_LOG", "warn")
             .stdout(Stdio::piped())

@@ -42,7 +42,7 @@ impl Host {
         let disk = tempfile::tempdir().expect("a directory on disk");
         let log = memory.path().join("log");
         let mut process = Command::new(env!("CARGO_BIN_EXE_tally"))
-            .args(["--host", "127.0.0.1", "--port", "0"])
+            .args(["--host", "127.0.0.1", "--port", "0", "--log-format", "text"])
             .args(args)
             .env("PLUGIN", "shared-memory-atomic")
             .env("ADMIN_LISTEN", "127.0.0.1:0")

@@ -1,5 +1,5 @@
 //! What the program tells those who operate it: the log, as lines on standard error, and traces, where it is built
-//! with the feature `otlp`.
+//! with the feature `otlp`. Where both outputs are collected as one, all lines have one form.
 
 #[cfg(feature = "otlp")]
 mod otlp;
@@ -9,7 +9,13 @@ pub mod spans;
 use std::io::{self, IsTerminal};
 
 use clap::{Args, ValueEnum};
-use tracing_subscriber::{EnvFilter, Layer, layer::SubscriberExt, util::SubscriberInitExt};
+use tracing_subscriber::{
+    EnvFilter, Layer, fmt::writer::MakeWriterExt, layer::SubscriberExt, util::SubscriberInitExt,
+};
+
+/// Target of the event that says where the host serves, where lines of the log are JSON. It goes to standard output, as
+/// the same words do for people, and RUST_LOG does not choose whether.
+pub const ANNOUNCEMENT: &str = "tally::start";
 
 /// What is logged where `RUST_LOG` says nothing.
 const DEFAULT_FILTER: &str = "info";
@@ -51,6 +57,7 @@ pub enum LogFormat {
 
 /// The log and the traces, started.
 pub struct Telemetry {
+    json: bool,
     #[cfg(feature = "otlp")]
     exporter: Option<otlp::Exporter>,
 }
@@ -65,13 +72,16 @@ pub fn start(settings: &TelemetrySettings) -> anyhow::Result<Telemetry> {
     let filter = NEVER_LOGGED
         .into_iter()
         .fold(filter, |all, never| all.add_directive(never.parse().expect("it is a directive")));
+    let always = format!("{ANNOUNCEMENT}=info");
+    let filter = filter.add_directive(always.parse().expect("it is a directive"));
     let is_terminal = io::stderr().is_terminal();
     let json = match settings.log_format {
         LogFormat::Text => false,
         LogFormat::Json => true,
         LogFormat::Auto => !is_terminal,
     };
-    let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr);
+    let writer = io::stdout.with_filter(|event| event.target() == ANNOUNCEMENT).or_else(io::stderr);
+    let lines = tracing_subscriber::fmt::layer().with_writer(writer);
     let lines = match json {
         true => lines
             .json()
@@ -98,12 +108,18 @@ pub fn start(settings: &TelemetrySettings) -> anyhow::Result<Telemetry> {
     #[cfg(not(feature = "otlp"))]
     log.init();
     Ok(Telemetry {
+        json,
         #[cfg(feature = "otlp")]
         exporter,
     })
 }
 
 impl Telemetry {
+    /// Whether lines of the log are JSON.
+    pub fn is_json(&self) -> bool {
+        self.json
+    }
+
     /// Sends what has not been sent yet, within a few seconds.
     pub fn stop(self) {
         #[cfg(feature = "otlp")]

@@ -53,14 +53,18 @@ impl Sandbox {
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let mut line = || lines.next().transpose().unwrap().unwrap_or_default();
         let serving = line();
-        let Some(address) = address_in(&serving) else {
+        let Some(address) = address_in(&serving, "address") else {
             child.wait().unwrap();
             panic!("the host did not start: {serving}{}", self.stderr());
         };
-        // Without an admin listener there is no second line.
+        // Without an admin listener there is no second line, and JSON has all in one.
         let args: Vec<_> = command.get_args().collect();
         let silent = args.windows(2).any(|pair| pair == ["--admin-listen", "off"]);
-        let admin = if silent { None } else { address_in(&line()) };
+        let admin = match serving.starts_with('{') {
+            true => address_in(&serving, "admin"),
+            false if silent => None,
+            false => address_in(&line(), "admin"),
+        };
         Tally { address, admin, child }
     }
 
@@ -96,8 +100,11 @@ impl Sandbox {
     }
 }
 
-fn address_in(line: &str) -> Option<SocketAddr> {
-    line.split("http://").nth(1)?.split(' ').next()?.parse().ok()
+/// The address in a line for people, or in the field of one in JSON.
+fn address_in(line: &str, field: &str) -> Option<SocketAddr> {
+    let json = serde_json::from_str::<serde_json::Value>(line).unwrap_or_default();
+    let text = json[field].as_str().unwrap_or(line);
+    text.split("http://").nth(1)?.split(' ').next()?.parse().ok()
 }
 
 /// A host that serves; killed when it is dropped.

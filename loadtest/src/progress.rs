@@ -1,9 +1,10 @@
 //! How far the run is: a bar on a terminal, plain lines elsewhere. Always on stderr.
 
+use std::fmt;
 use std::io::{IsTerminal, Write, stderr};
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{HumanCount, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
 /// Time between two updates of the bar, in milliseconds.
 const BAR_PERIOD_MS: u64 = 100;
@@ -11,9 +12,9 @@ const BAR_PERIOD_MS: u64 = 100;
 /// Time between two plain lines, in milliseconds.
 const LINE_PERIOD_MS: u64 = 1_000;
 
-/// Without colours, and so the same with and without NO_COLOR.
-const BAR_TEMPLATE: &str =
-    "[{elapsed_precise}] {bar:40} {human_pos}/{human_len} calls {per_sec} eta {eta}";
+/// Without colours, and so the same with and without NO_COLOR. The numbers of the largest run take 45 columns, and the bar
+/// takes the others.
+const BAR_TEMPLATE: &str = "{elapsed} {wide_bar} {percent}% {human_pos} calls {rate}/s eta {eta}";
 
 /// Where and how progress is shown.
 #[derive(Clone, Copy, Debug)]
@@ -42,16 +43,25 @@ impl Progress {
         let bar = match self.0 {
             Display::Silent => None,
             Display::Lines => Some(Shown::Lines { calls, previous: (0, Duration::ZERO) }),
-            Display::Bar => {
-                let bar = ProgressBar::new(calls);
-                if let Ok(style) = ProgressStyle::with_template(BAR_TEMPLATE) {
-                    bar.set_style(style);
-                }
-                Some(Shown::Bar(bar))
-            }
+            Display::Bar => Some(Shown::Bar(bar(calls, ProgressDrawTarget::stderr()))),
         };
         Meter(bar)
     }
+}
+
+/// A bar for `calls` calls.
+fn bar(calls: u64, target: ProgressDrawTarget) -> ProgressBar {
+    let bar = ProgressBar::with_draw_target(Some(calls), target);
+    if let Ok(style) = ProgressStyle::with_template(BAR_TEMPLATE) {
+        bar.set_style(style.with_key("rate", write_rate));
+    }
+    bar
+}
+
+/// Calls per second, as a whole number.
+fn write_rate(state: &ProgressState, out: &mut dyn fmt::Write) {
+    // The text that it is written to takes everything.
+    let _ = write!(out, "{}", HumanCount(state.per_sec() as u64));
 }
 
 /// The progress display of one run.
@@ -111,7 +121,68 @@ fn line(made: u64, elapsed: Duration, calls: u64, previous: (u64, Duration)) -> 
 
 #[cfg(test)]
 mod tests {
+    use std::io;
+    use std::sync::{Arc, Mutex};
+
+    use indicatif::TermLike;
+
+    use crate::cli::CALLS_MAX;
+
     use super::*;
+
+    /// Columns of a narrow terminal.
+    const COLUMNS: u16 = 50;
+
+    /// Keeps what is written to a terminal.
+    #[derive(Clone, Debug, Default)]
+    struct Paper(Arc<Mutex<String>>);
+
+    impl TermLike for Paper {
+        fn width(&self) -> u16 {
+            COLUMNS
+        }
+        fn move_cursor_up(&self, _n: usize) -> io::Result<()> {
+            Ok(())
+        }
+        fn move_cursor_down(&self, _n: usize) -> io::Result<()> {
+            Ok(())
+        }
+        fn move_cursor_right(&self, _n: usize) -> io::Result<()> {
+            Ok(())
+        }
+        fn move_cursor_left(&self, _n: usize) -> io::Result<()> {
+            Ok(())
+        }
+        fn write_line(&self, text: &str) -> io::Result<()> {
+            self.write_str(text)
+        }
+        fn write_str(&self, text: &str) -> io::Result<()> {
+            self.0.lock().expect("no panic").push_str(text);
+            Ok(())
+        }
+        fn clear_line(&self) -> io::Result<()> {
+            self.0.lock().expect("no panic").clear();
+            Ok(())
+        }
+        fn flush(&self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn the_bar_of_the_largest_run_fits_a_narrow_terminal_and_shows_whole_numbers() {
+        let paper = Paper::default();
+        let bar = bar(CALLS_MAX, ProgressDrawTarget::term_like(Box::new(paper.clone())));
+        for made in [0, 1, CALLS_MAX / 3, CALLS_MAX - 1] {
+            bar.set_position(made);
+            bar.force_draw();
+            let shown = paper.0.lock().expect("no panic").trim_end().to_owned();
+            assert!(shown.contains(&HumanCount(made).to_string()), "{made}: {shown}");
+            assert!(shown.contains(" calls ") && shown.contains("/s eta "), "{shown}");
+            assert!(shown.chars().count() <= usize::from(COLUMNS), "{shown}");
+            assert!(!shown.contains('.'), "{shown}");
+        }
+    }
 
     #[test]
     fn a_plain_line_shows_the_rate_since_the_one_before() {

@@ -113,7 +113,10 @@ struct SideObject {
 #[derive(Serialize)]
 struct RunObject<'a> {
     target: &'a str,
+    /// The plugin that counted from the beginning to the end. Null when that is not known.
     plugin: Option<&'a str>,
+    /// Why it is not known, or null.
+    why_plugin_unknown: Option<&'a str>,
     clients: usize,
     calls_per_client: u64,
     /// Increments that were tried.
@@ -152,7 +155,8 @@ impl<'a> Document<'a> {
             notes,
             run: RunObject {
                 target: &report.target,
-                plugin: report.plugin.as_deref(),
+                plugin: report.plugin.as_deref().ok(),
+                why_plugin_unknown: report.plugin.as_deref().err().map(String::as_str),
                 clients: report.load.clients,
                 calls_per_client: report.load.calls_per_client,
                 calls_made: report.calls_made,
@@ -231,7 +235,8 @@ mod tests {
             "swaps": null,
             "notes": [],
             "run": {
-                "target": "http://localhost:8080", "plugin": null, "clients": 2, "calls_per_client": 2,
+                "target": "http://localhost:8080", "plugin": null,
+                "why_plugin_unknown": "nobody was asked", "clients": 2, "calls_per_client": 2,
                 "calls_made": 4, "start": 0, "seconds": 0.0004, "interrupted": false,
                 "machine": {"cpu": "Fast CPU", "cores": 2, "memory_bytes": 4096, "kernel": "6.1"},
             },

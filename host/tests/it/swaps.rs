@@ -1,8 +1,8 @@
 use rustix::process::Signal;
 
 use crate::support::{
-    Connection, Sandbox, Tally, another_build_in, ask, ask_admin, guest, load_with_swaps, overview,
-    swap, wait_until,
+    Connection, Sandbox, Tally, another_build_in, ask, ask_admin, guest, load, load_while,
+    load_with_swaps, overview, swap, wait_until,
 };
 
 /// Swaps in one test; the benchmark makes a thousand.
@@ -49,6 +49,18 @@ fn swaps_between_two_builds_of_one_plugin_lose_nothing_and_fail_no_request() {
         [1, 2].map(|mark| format!("build_{mark}.wasm=shared-memory+file-lock+clocks")).join(",");
     let tally = sandbox.start(&["--grant", &grants]);
     check_swaps(&tally, &builds.each_ref().map(|path| path.to_str().unwrap()));
+}
+
+#[test]
+fn the_load_client_says_which_plugin_counted_unless_another_took_its_place() {
+    let sandbox = Sandbox::new();
+    let tally = sandbox.start(&[]);
+    assert_eq!(load(&tally, 1, 10).plugin.as_deref(), Ok("shared-memory-atomic"));
+    let report = load_while(&tally, 1, || {
+        assert_eq!(swap(&tally, "shared-memory-flock").status, 200);
+    });
+    let why = "it was shared-memory-atomic before the load and shared-memory-flock after it";
+    assert_eq!(report.plugin, Err(why.to_owned()));
 }
 
 #[test]

@@ -16,8 +16,8 @@ use crate::verdict::{Counts, Linearizability, Verdict};
 pub struct Report {
     /// What was driven.
     pub target: String,
-    /// The plugin that counted, where the target knows it.
-    pub plugin: Option<String>,
+    /// The plugin that counted, or why that is not known.
+    pub plugin: Result<String, String>,
     /// The load that was asked for.
     pub load: Load,
     /// Increments that were tried; fewer than asked for when clients stopped early.
@@ -103,7 +103,7 @@ impl Report {
 /// What a run leaves behind.
 pub(crate) struct Evidence {
     pub(crate) target: String,
-    pub(crate) plugin: Option<String>,
+    pub(crate) plugin: Result<String, String>,
     pub(crate) load: Load,
     /// The count before the load.
     pub(crate) start: i64,

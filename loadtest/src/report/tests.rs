@@ -22,7 +22,7 @@ fn evidence(logs: Vec<ClientLog>, end: i64) -> Evidence {
     let (invoked_ns, returned_ns) = (500_000, 510_000);
     Evidence {
         target: "http://localhost:8080".to_owned(),
-        plugin: None,
+        plugin: Err("nobody was asked".to_owned()),
         load: Load { clients: 2, calls_per_client: 2, start: Start::Reset, sole_writer: true },
         start: 0,
         logs,

@@ -163,6 +163,7 @@ async fn conduct<T: Target>(
         control.reset().await.map_err(RunError::Unreachable)?;
     }
     let start = control.read().await.map_err(RunError::Unreachable)?;
+    let before = control.plugin().await;
 
     let origin = Instant::now();
     crew.release(origin);
@@ -185,10 +186,14 @@ async fn conduct<T: Target>(
         Ok(operation) => (Some(operation), None),
         Err(err) => (None, Some(format!("{err:#}"))),
     };
+    let plugin = match swaps {
+        Some(_) => Err("it was swapped during the run".to_owned()),
+        None => still_counts(target, load, before).await,
+    };
     logs.sort_unstable_by_key(|it| it.client);
     Ok(report::summarise(report::Evidence {
         target: target.name(),
-        plugin: target.plugin(),
+        plugin,
         load: *load,
         start,
         logs,
@@ -250,6 +255,21 @@ async fn read_back<T: Target>(
         }
         attempt += 1;
     }
+}
+
+/// The plugin that counted before the load, if it still does after it.
+async fn still_counts<T: Target>(
+    target: &T,
+    load: &Load,
+    before: Result<String, String>,
+) -> Result<String, String> {
+    let before = before?;
+    let mut client = target.connect(load.clients).await.map_err(|err| format!("{err:#}"))?;
+    let after = client.plugin().await?;
+    if before != after {
+        return Err(format!("it was {before} before the load and {after} after it"));
+    }
+    Ok(after)
 }
 
 fn current_thread_runtime() -> anyhow::Result<Runtime> {

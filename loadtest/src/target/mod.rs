@@ -17,11 +17,6 @@ pub trait Target: Sync {
     /// What is driven, as people would name it: an address, or the name of a plugin.
     fn name(&self) -> String;
 
-    /// The plugin that does the counting, where the target knows it.
-    fn plugin(&self) -> Option<String> {
-        None
-    }
-
     /// Over how many threads `clients` clients are spread.
     ///
     /// Clients on one thread take turns at await points, so as many threads as there are cores are right where a call
@@ -63,6 +58,13 @@ pub trait Client {
     ///
     /// A sentence that says why the reset was not acknowledged.
     fn reset(&mut self) -> impl Future<Output = anyhow::Result<()>>;
+
+    /// The name of the plugin that counts at the moment.
+    ///
+    /// # Errors
+    ///
+    /// Why it is not known, which is no reason not to count.
+    fn plugin(&mut self) -> impl Future<Output = Result<String, String>>;
 }
 
 /// How one increment ended.

@@ -74,10 +74,6 @@ impl Target for PluginTarget {
         "in process".to_owned()
     }
 
-    fn plugin(&self) -> Option<String> {
-        Some(self.plugin.name().to_owned())
-    }
-
     /// One for each client, since a plugin computes where a server would be waited for.
     fn threads(&self, clients: usize) -> usize {
         clients
@@ -114,6 +110,10 @@ impl Client for PluginClient {
 
     async fn reset(&mut self) -> anyhow::Result<()> {
         self.pool.call(Operation::Reset, &self.key).await.map(drop).map_err(refused)
+    }
+
+    async fn plugin(&mut self) -> Result<String, String> {
+        Ok(self.pool.plugin().name().to_owned())
     }
 }
 

@@ -1,9 +1,7 @@
 //! The program: exit status, output, and what it refuses.
 
-use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
-use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -20,7 +18,7 @@ pub(crate) fn loadtest(args: &[&str], env: &[(&str, &str)]) -> Output {
         .expect("the program starts")
 }
 
-fn against(server: &Server, more: &[&str]) -> Output {
+pub(crate) fn against(server: &Server, more: &[&str]) -> Output {
     let port = server.address.port().to_string();
     let mut args = vec!["--counter-host", "127.0.0.1", "--counter-port", &port];
     args.extend(["--n-clients", "2", "--n-calls-per-client", "50"]);
@@ -30,11 +28,6 @@ fn against(server: &Server, more: &[&str]) -> Output {
 
 pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).expect("UTF-8")
-}
-
-/// A path in a directory that cargo gives this test, unique to `name`.
-fn scratch(name: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}.json", std::process::id()))
 }
 
 #[test]
@@ -98,23 +91,6 @@ fn a_flag_for_a_server_wins_over_a_plugin_in_the_environment() {
         ["--counter-host", "127.0.0.1", "--counter-port", &port, "--n-calls-per-client", "5"];
     let output = loadtest(&args, &[("PLUGIN", "disk-flock")]);
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
-}
-
-#[test]
-fn the_json_file_holds_the_result_in_place_of_an_older_one() {
-    let server = Server::start(Play::LosesSome);
-    let path = scratch("result");
-    fs::write(&path, "an older and longer result ".repeat(1_000)).expect("a file");
-    let output = against(&server, &["--json", path.to_str().expect("UTF-8")]);
-    assert_eq!(output.status.code(), Some(1));
-    let document: serde_json::Value =
-        serde_json::from_slice(&fs::read(&path).expect("the file")).expect("JSON");
-    fs::remove_file(&path).expect("the file");
-    assert_eq!(document["version"], 1);
-    assert_eq!(document["verdict"]["lost"], 10);
-    assert_eq!(document["verdict"]["linearizable"], false);
-    assert_eq!(document["run"]["clients"], 2);
-    assert!(document["run"]["machine"]["kernel"].is_string());
 }
 
 #[test]

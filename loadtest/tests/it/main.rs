@@ -5,9 +5,11 @@
 //! * `connections`: what a client does when its connection goes away.
 //! * `swaps`: runs while the server swaps its plugin.
 //! * `cli`: the program itself, its exit status and what it prints.
+//! * `json`: the file that it writes for programs.
 
 mod cli;
 mod connections;
+mod json;
 mod server;
 mod swaps;
 mod verdicts;

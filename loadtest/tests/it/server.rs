@@ -49,6 +49,8 @@ pub(crate) enum Play {
     DiesAfter(u64),
     /// `/reset` is acknowledged and does nothing.
     IgnoresReset,
+    /// Right, and says which plugin counts.
+    NamesPlugin,
     /// Knows no path at all.
     Unrelated,
     /// Swaps its plugin when a client with the token asks; an increment takes [`SLOW_MS`], so that a run lasts.
@@ -191,6 +193,9 @@ impl Counter {
             }
             (&Method::GET, "/count" | "") => {
                 Ok(self.ok(format!(r#"{{"count":{}}}"#, self.count.get())))
+            }
+            (&Method::GET, "/readyz") if self.play == Play::NamesPlugin => {
+                Ok(self.ok(r#"{"status":"ready","plugin":"x"}"#.to_owned()))
             }
             (_, "/admin/plugin" | "/admin/plugins") if self.swaps_at_all() => {
                 self.administer(request).await

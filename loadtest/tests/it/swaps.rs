@@ -22,7 +22,7 @@ const CALLS: u64 = 100;
 const EVERY: Duration = Duration::from_millis(10);
 
 /// A file with the token of the servers, unique to `name`.
-fn token_file(name: &str) -> PathBuf {
+pub(crate) fn token_file(name: &str) -> PathBuf {
     let file = format!("token-{name}-{}", std::process::id());
     let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(file);
     fs::write(&path, format!("{TOKEN}\n")).expect("a file");

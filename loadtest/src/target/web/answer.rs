@@ -11,6 +11,12 @@ struct Counted {
     count: Option<i64>,
 }
 
+/// The part of a host's readiness that matters here.
+#[derive(Deserialize)]
+struct Ready {
+    plugin: String,
+}
+
 /// The parts of a problem (RFC 9457) that say why.
 #[derive(Deserialize)]
 struct Problem {
@@ -37,6 +43,11 @@ pub(super) fn outcome(status: StatusCode, body: Option<&[u8]>) -> Outcome {
 /// The count in an answer, if it has one.
 pub(super) fn count(body: &[u8]) -> Option<i64> {
     serde_json::from_slice::<Counted>(body).ok()?.count
+}
+
+/// The plugin that a host says is ready.
+pub(super) fn plugin(body: &[u8]) -> Option<String> {
+    serde_json::from_slice::<Ready>(body).ok().map(|it| it.plugin)
 }
 
 /// Why a call was not answered with success: the status, and what its problem says.

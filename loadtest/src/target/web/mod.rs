@@ -19,6 +19,9 @@ use super::{Client, Outcome, Target};
 /// Longest wait for the answer to one call, in seconds. After it the outcome of an increment is unknown.
 const CALL_TIMEOUT_S: u64 = 30;
 
+/// Where a host says which plugin counts. Other servers do not have it.
+const READINESS: &str = "/readyz";
+
 /// A counter server at one address, and which of its counters is driven.
 #[derive(Clone, Debug)]
 pub struct WebTarget {
@@ -118,6 +121,23 @@ impl Client for WebClient {
 
     async fn reset(&mut self) -> anyhow::Result<()> {
         self.ask(Method::POST, &self.target.endpoints.reset.clone()).await.map(drop)
+    }
+
+    async fn plugin(&mut self) -> Result<String, String> {
+        let asked = format!("GET {READINESS}");
+        let request = self.request(Method::GET, &Uri::from_static(READINESS));
+        let base = self.target.base.clone();
+        match self.call(request).await {
+            Ok(Answer { status: StatusCode::OK, body: Some(body) }) => answer::plugin(&body)
+                .ok_or_else(|| format!("{base} answered {asked} without the name of a plugin")),
+            Ok(Answer { status, body }) => Err(format!(
+                "{base} answered {asked} with {}",
+                answer::reason(status, body.as_deref())
+            )),
+            Err(CallError::NotSent { reason } | CallError::Broken { reason }) => {
+                Err(format!("{base} did not answer {asked}: {reason}"))
+            }
+        }
     }
 }
 

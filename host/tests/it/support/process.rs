@@ -6,6 +6,8 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Output, Stdio},
+    sync::mpsc,
+    thread,
     time::{Duration, Instant},
 };
 
@@ -13,6 +15,9 @@ use rustix::process::{Pid, Signal, kill_process};
 
 /// How long a process may take to end once it was asked to.
 const END_TIME_MAX: Duration = Duration::from_secs(30);
+
+/// How long a program may take that is not to serve: with an empty compile cache it compiles all plugins.
+const RUN_TIME_MAX: Duration = Duration::from_secs(120);
 
 /// A directory for regions, locks and files, removed at the end. Hosts in one share their storage.
 pub struct Sandbox {
@@ -68,9 +73,21 @@ impl Sandbox {
         Tally { address, admin, child }
     }
 
-    /// Runs the program to its end.
+    /// Runs the program to its end. One that serves instead of refusing to is killed.
     pub fn run(&self, args: &[&str]) -> Output {
-        self.command(args).output().unwrap()
+        let mut command = self.command(args);
+        let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let pid = Pid::from_child(&child);
+        let (ended, end) = mpsc::channel::<()>();
+        thread::spawn(move || {
+            if end.recv_timeout(RUN_TIME_MAX) == Err(mpsc::RecvTimeoutError::Timeout) {
+                // It fails only when the program has just ended.
+                let _ = kill_process(pid, Signal::KILL);
+            }
+        });
+        let output = child.wait_with_output().unwrap();
+        drop(ended);
+        output
     }
 
     /// What the host that was started last has logged so far.
@@ -149,7 +166,7 @@ impl Tally {
             if let Some(status) = self.child.try_wait().unwrap() {
                 return status;
             }
-            std::thread::sleep(Duration::from_millis(5));
+            thread::sleep(Duration::from_millis(5));
         }
         panic!("the host did not end within {END_TIME_MAX:?}");
     }

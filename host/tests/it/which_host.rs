@@ -2,6 +2,9 @@ use std::{fs, net::SocketAddr, path::PathBuf, process::Output};
 
 use crate::support::{Sandbox, Tally, ask};
 
+/// Environment variables with their values.
+type Variables<'a> = &'a [(&'a str, &'a str)];
+
 /// Two hosts, of which the other one is where nobody means to go.
 struct Pair {
     sandbox: Sandbox,
@@ -29,7 +32,7 @@ impl Pair {
         path.to_str().unwrap().to_owned()
     }
 
-    fn run(&self, args: &[&str], variables: &[(&str, &str)]) -> Output {
+    fn run(&self, args: &[&str], variables: Variables) -> Output {
         let mut command = self.sandbox.command(args);
         for variable in ["ADMIN_LISTEN", "HOST", "PORT"] {
             command.env_remove(variable);
@@ -38,7 +41,7 @@ impl Pair {
     }
 
     /// Swaps to and fro, and finds that the host that is meant did so.
-    fn check_swapped(&self, args: &[&str], variables: &[(&str, &str)]) {
+    fn check_swapped(&self, args: &[&str], variables: Variables) {
         let plugin = match plugin_of(self.meant.address()).as_str() {
             "shared-memory-atomic" => "shared-memory-flock",
             _ => "shared-memory-atomic",
@@ -105,7 +108,7 @@ fn health_asks_the_host_that_the_settings_name() {
     let file = pair.file("meant.toml", &[("port", port.clone()), ("host", "0.0.0.0".into())]);
     let admin_file = pair.file("admin.toml", &[("port", "1".into())]);
     let wrong = [("PORT", "1")];
-    let cases: [(&[&str], &[(&str, &str)]); 6] = [
+    let cases: [(&[&str], Variables); 6] = [
         (&["health", "--config", &file], &[]),
         (&["health"], &[("CONFIG", &file)]),
         (&["health", "--port", &port], &wrong),

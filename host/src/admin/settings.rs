@@ -21,7 +21,7 @@ pub struct AdminSettings {
 
     /// File with the token, of at least 16 characters, that admin requests must bring as
     /// `Authorization: Bearer TOKEN`.
-    #[arg(long, env, global = true, value_name = "FILE", default_value = "", hide_default_value = true, value_parser = OsStringValueParser::new().map(PathBuf::from))]
+    #[arg(long, env, value_name = "FILE", default_value = "", hide_default_value = true, value_parser = OsStringValueParser::new().map(PathBuf::from))]
     pub admin_token_file: PathBuf,
 
     /// Host names by which the admin listener may be addressed, beside localhost and its addresses.

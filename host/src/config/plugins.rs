@@ -18,23 +18,22 @@ pub struct PluginSettings {
     /// Plugin to serve with: a name that `tally plugins` lists, or the path of a .wasm file.
     ///
     /// Wins over --storage-method.
-    #[arg(long, env, global = true, value_name = "NAME|PATH")]
+    #[arg(long, env, value_name = "NAME|PATH")]
     pub plugin: Option<String>,
 
     /// Directory whose .wasm files are known plugins too.
-    #[arg(long, env, global = true, value_name = "DIR")]
+    #[arg(long, env, value_name = "DIR")]
     pub plugin_dir: Option<PathBuf>,
 
     /// Storage to serve with: shared_memory, disk, postgresql or hazelcast; picks its recommended exact
     /// plugin [default: disk if --storage-path is set, otherwise shared_memory].
-    #[arg(long, env, global = true, value_name = "METHOD")]
+    #[arg(long, env, value_name = "METHOD")]
     pub storage_method: Option<String>,
 
     /// File of the disk plugin's default counter; the other counters lie beside it.
     #[arg(
         long,
         env,
-        global = true,
         value_name = "FILE",
         // An empty path, which the usual parser refuses, means none.
         value_parser = OsStringValueParser::new().map(PathBuf::from), default_value = "",
@@ -43,16 +42,16 @@ pub struct PluginSettings {
     pub storage_path: PathBuf,
 
     /// Directory of the shared-memory region.
-    #[arg(long, env, global = true, value_name = "DIR", default_value = "/dev/shm")]
+    #[arg(long, env, value_name = "DIR", default_value = "/dev/shm")]
     pub shared_memory_dir: PathBuf,
 
     /// Name of the shared-memory region; hosts with the same one share their counters
     /// [default: tally-PORT].
-    #[arg(long, env, global = true, value_name = "NAME", value_parser = parse_region_name)]
+    #[arg(long, env, value_name = "NAME", value_parser = parse_region_name)]
     pub shared_memory_name: Option<String>,
 
     /// Keys that a new shared-memory region has room for; one takes 640 to 1280 bytes.
-    #[arg(long, env, global = true, value_name = "COUNT", default_value_t = 8192, value_parser = parse_capacity)]
+    #[arg(long, env, value_name = "COUNT", default_value_t = 8192, value_parser = parse_capacity)]
     pub shared_memory_capacity: u32,
 
     /// Grants to plugins that are not bundled, as NAME=CAPABILITY[+CAPABILITY…].
@@ -60,16 +59,16 @@ pub struct PluginSettings {
     /// The name is that of a known plugin, or NAME.wasm for a file of that name, wherever it is and whenever it comes.
     /// Capabilities are shared-memory, file-lock, sql, hazelcast-map, hazelcast-atomic-long, files,
     /// clocks, config, log and environment.
-    #[arg(long, env, global = true, value_name = "GRANT", value_delimiter = ',', value_parser = parse_grant)]
+    #[arg(long, env, value_name = "GRANT", value_delimiter = ',', value_parser = parse_grant)]
     pub grant: Vec<Grant>,
 
     /// Settings of plugins, as NAME.KEY=VALUE; for example disk-flock.durability=none.
-    #[arg(long, env, global = true, value_name = "SETTING", value_delimiter = ',', value_parser = parse_setting)]
+    #[arg(long, env, value_name = "SETTING", value_delimiter = ',', value_parser = parse_setting)]
     pub plugin_config: Vec<PluginSetting>,
 
     /// Directory of the compile cache, or off
     /// [default: tally in the user's cache directory].
-    #[arg(long, env, global = true, value_name = "DIR")]
+    #[arg(long, env, value_name = "DIR")]
     pub compile_cache: Option<PathBuf>,
 
     /// The database.

@@ -29,7 +29,7 @@ const NEVER_LOGGED: [&str; 2] = ["sqlx::postgres::notice=off", "tally_host::tele
 #[command(next_help_heading = "Log and traces")]
 pub struct TelemetrySettings {
     /// How lines of the log look. RUST_LOG chooses which there are.
-    #[arg(long, env, global = true, value_name = "FORMAT", default_value = "auto")]
+    #[arg(long, env, value_name = "FORMAT", default_value = "auto")]
     pub log_format: LogFormat,
 
     /// Collector that traces of requests and swaps are sent to, by OTLP over HTTP: http://HOST:PORT.

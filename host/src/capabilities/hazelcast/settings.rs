@@ -17,32 +17,32 @@ const NAME_CHARS_MAX: usize = 64;
 #[command(next_help_heading = "Hazelcast")]
 pub struct HazelcastSettings {
     /// Members of the cluster, as HOST:PORT[,HOST:PORT…] (1 to 32), from which all others are found.
-    #[arg(long, env, global = true, value_name = "MEMBERS", value_delimiter = ',', default_value = "127.0.0.1:5701,127.0.0.1:5702,127.0.0.1:5703", value_parser = parse_member)]
+    #[arg(long, env, value_name = "MEMBERS", value_delimiter = ',', default_value = "127.0.0.1:5701,127.0.0.1:5702,127.0.0.1:5703", value_parser = parse_member)]
     pub hz_cluster_members: Vec<String>,
 
     /// Name of the cluster.
-    #[arg(long, env, global = true, value_name = "NAME", default_value = "dev", value_parser = parse_name)]
+    #[arg(long, env, value_name = "NAME", default_value = "dev", value_parser = parse_name)]
     pub hz_cluster_name: String,
 
     /// Map (IMap) in which the counters are.
-    #[arg(long, env, global = true, value_name = "NAME", default_value = "counter-map", value_parser = parse_name)]
+    #[arg(long, env, value_name = "NAME", default_value = "counter-map", value_parser = parse_name)]
     pub hz_map_name: String,
 
     /// Key of the default counter in that map; other counters lie under their own keys.
-    #[arg(long, env, global = true, value_name = "KEY", default_value = DEFAULT_KEY, value_parser = parse_key)]
+    #[arg(long, env, value_name = "KEY", default_value = DEFAULT_KEY, value_parser = parse_key)]
     pub hz_counter_key: String,
 
     /// Atomic number (IAtomicLong) of the default counter; another counter's is called NAME:KEY.
-    #[arg(long, env, global = true, value_name = "NAME", default_value = "counter", value_parser = parse_atomic_long_name)]
+    #[arg(long, env, value_name = "NAME", default_value = "counter", value_parser = parse_atomic_long_name)]
     pub hz_atomic_long_name: String,
 
     /// Time after which a lock of a plugin ends by itself, in ms (100 to 600000); at least
     /// twice --hz-invocation-time-max.
-    #[arg(long, env, global = true, value_name = "MS", default_value_t = 10_000, value_parser = value_parser!(u32).range(100..=600_000))]
+    #[arg(long, env, value_name = "MS", default_value_t = 10_000, value_parser = value_parser!(u32).range(100..=600_000))]
     pub hz_lock_lease: u32,
 
     /// Time that the cluster may take to answer, all tries included, in ms (10 to 60000).
-    #[arg(long, env, global = true, value_name = "MS", default_value_t = 2_000, value_parser = value_parser!(u32).range(10..=60_000))]
+    #[arg(long, env, value_name = "MS", default_value_t = 2_000, value_parser = value_parser!(u32).range(10..=60_000))]
     pub hz_invocation_time_max: u32,
 
     /// Time that the CP group of the atomic numbers may take to answer before anything is written to
@@ -52,7 +52,7 @@ pub struct HazelcastSettings {
 
     /// Calls of the cluster that one worker has under way at once, each lock that it holds being
     /// one (1 to 100000); more are refused.
-    #[arg(long, env, global = true, value_name = "COUNT", default_value_t = 1_024, value_parser = value_parser!(u32).range(1..=100_000))]
+    #[arg(long, env, value_name = "COUNT", default_value_t = 1_024, value_parser = value_parser!(u32).range(1..=100_000))]
     pub hz_calls_max: u32,
 }
 

@@ -15,46 +15,46 @@ use clap::{
 #[command(next_help_heading = "PostgreSQL")]
 pub struct DatabaseSettings {
     /// Host name or address of PostgreSQL, or the directory of its Unix socket.
-    #[arg(long, env, global = true, value_name = "HOST", default_value = "localhost", value_parser = NonEmptyStringValueParser::new())]
+    #[arg(long, env, value_name = "HOST", default_value = "localhost", value_parser = NonEmptyStringValueParser::new())]
     pub db_host: String,
 
     /// Port of PostgreSQL (1 to 65535).
-    #[arg(long, env, global = true, value_name = "PORT", default_value_t = 5432, value_parser = value_parser!(u16).range(1..))]
+    #[arg(long, env, value_name = "PORT", default_value_t = 5432, value_parser = value_parser!(u16).range(1..))]
     pub db_port: u16,
 
     /// Database; it is created when it does not exist.
-    #[arg(long, env, global = true, value_name = "NAME", default_value = "counter_db", value_parser = NonEmptyStringValueParser::new())]
+    #[arg(long, env, value_name = "NAME", default_value = "counter_db", value_parser = NonEmptyStringValueParser::new())]
     pub postgres_db: String,
 
     /// User to log in as.
-    #[arg(long, env, global = true, value_name = "NAME", default_value = "postgres", value_parser = NonEmptyStringValueParser::new())]
+    #[arg(long, env, value_name = "NAME", default_value = "postgres", value_parser = NonEmptyStringValueParser::new())]
     pub postgres_user: String,
 
     /// Password of that user [default: postgres]; better set as a variable or in a file, since flags
     /// are visible to other users of the machine.
-    #[arg(long, env, global = true, value_name = "PASSWORD", default_value = "postgres", hide_default_value = true, hide_env_values = true, value_parser = StringValueParser::new().map(Secret))]
+    #[arg(long, env, value_name = "PASSWORD", default_value = "postgres", hide_default_value = true, hide_env_values = true, value_parser = StringValueParser::new().map(Secret))]
     pub postgres_password: Secret,
 
     /// Encryption of the connections.
-    #[arg(long, env, global = true, value_name = "MODE", value_enum, default_value_t = Tls::Prefer)]
+    #[arg(long, env, value_name = "MODE", value_enum, default_value_t = Tls::Prefer)]
     pub db_tls: Tls,
 
     /// File with certificates (PEM) of authorities that --db-tls verify-full trusts beside the
     /// system's.
-    #[arg(long, env, global = true, value_name = "FILE", default_value = "", hide_default_value = true, value_parser = OsStringValueParser::new().map(PathBuf::from))]
+    #[arg(long, env, value_name = "FILE", default_value = "", hide_default_value = true, value_parser = OsStringValueParser::new().map(PathBuf::from))]
     pub db_tls_root_cert: PathBuf,
 
     /// Connections to the database that the host opens (1 to 10000), spread evenly over the workers,
     /// at least one each; no more than the server allows (its max_connections).
-    #[arg(long, env, global = true, value_name = "COUNT", default_value_t = 64, value_parser = value_parser!(u32).range(1..=10_000))]
+    #[arg(long, env, value_name = "COUNT", default_value_t = 64, value_parser = value_parser!(u32).range(1..=10_000))]
     pub db_connections_max: u32,
 
     /// Longest wait for a connection that is free or can be opened, in ms (1 to 60000).
-    #[arg(long, env, global = true, value_name = "MS", default_value_t = 1_000, value_parser = value_parser!(u32).range(1..=60_000))]
+    #[arg(long, env, value_name = "MS", default_value_t = 1_000, value_parser = value_parser!(u32).range(1..=60_000))]
     pub db_checkout_wait_max: u32,
 
     /// Time that one statement may take, its waiting for row locks included, in ms (10 to 600000).
-    #[arg(long, env, global = true, value_name = "MS", default_value_t = 2_000, value_parser = value_parser!(u32).range(10..=600_000))]
+    #[arg(long, env, value_name = "MS", default_value_t = 2_000, value_parser = value_parser!(u32).range(10..=600_000))]
     pub db_statement_time_max: u32,
 }
 

@@ -8,13 +8,14 @@ use crate::error::UsageError;
 const ADMIN: [&str; 3] = ["admin", "admin-listen", "admin-token-file"];
 
 /// What a plugin is listed by.
-const PLUGINS: [&str; 7] = [
+const PLUGINS: [&str; 8] = [
     "plugin",
     "plugin-dir",
     "grant",
     "plugin-config",
     "compile-cache",
     "plugin-file-max",
+    "plugin-memory-max",
     "log-format",
 ];
 

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, ensure};
 use wasmtime::{
     Engine,
     component::{Component, Linker},
@@ -301,9 +301,8 @@ impl Loader {
             // All that it needs, so that nothing is missing where this takes the place of an earlier grant.
             let needed: Vec<_> = imported.iter().map(|capability| capability.name()).collect();
             let needed = needed.join("+");
-            missing.push(format!(
-                "{imports}, which it was not granted: set --grant {name}={needed}"
-            ));
+            missing
+                .push(format!("{imports}, which it was not granted: set --grant {name}={needed}"));
         }
         ensure!(missing.is_empty(), "it imports {}", missing.join("; and "));
         Ok(imported)

@@ -48,7 +48,7 @@ fn a_plugin_file_is_listed_and_refused_until_it_is_granted_what_it_imports() {
     std::fs::write(sandbox.path().join("module.wasm"), b"\0asm\x01\0\0\0").unwrap();
     std::fs::write(sandbox.path().join("empty.wasm"), b"\0asm\x0d\0\x01\0").unwrap();
     std::fs::write(sandbox.path().join("text.wasm"), b"(component)").unwrap();
-    // What Tally does not offer is told first, since no grant would help, and all of it at once.
+    // What Tally does not offer is told first, since no grant would help.
     let mut foreign = renamed(bundled("shared-memory-flock"), "tally:file-lock", "tally:door-lock");
     foreign = renamed(&foreign, "wasi:clocks", "wasi:stones");
     std::fs::write(sandbox.path().join("foreign.wasm"), foreign).unwrap();
@@ -62,6 +62,8 @@ fn a_plugin_file_is_listed_and_refused_until_it_is_granted_what_it_imports() {
         ("mine", "--grant mine.wasm=shared-memory+file-lock+clocks+log"),
         ("module", "core WebAssembly module"),
         ("foreign", "it imports tally:door-lock/locks@1.0.0, wasi:stones/"),
+        ("foreign", "which Tally does not offer; and tally:shared-memory/"),
+        ("foreign", "--grant foreign.wasm=shared-memory"),
         ("empty", "does not export the interface tally:counter/counter@1.0.0"),
         ("text", "not WebAssembly"),
     ] {

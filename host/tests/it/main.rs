@@ -39,12 +39,12 @@ mod inputs;
 mod lifecycle;
 /// The lines of the log.
 mod logs;
+/// What Prometheus is told, and in which format.
+mod metrics;
 /// Plugins made out of tree, by the recipe of `plugins/README.md`.
 mod own_plugins;
 /// Threads that panic.
 mod panics;
-/// What Prometheus is told, and in which format.
-mod metrics;
 /// Work of plugins at an interval.
 mod periodic;
 /// The PostgreSQL plugins: each method under load, and what becomes of their transactions and tables.

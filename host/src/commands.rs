@@ -40,9 +40,9 @@ pub fn swap(cli: &Cli, swap: &Swap) -> anyhow::Result<ExitCode> {
         }
         _ => swap.to.clone(),
     };
-    let mut body = carry(&swap.rollback);
+    let mut body = terms(&swap.rollback);
     body["plugin"] = to.into();
-    ask(cli, Method::PUT, "/admin/plugin", &body)
+    ask(cli, &swap.rollback, Method::PUT, "/admin/plugin", &body)
 }
 
 /// `tally rollback`
@@ -51,22 +51,34 @@ pub fn swap(cli: &Cli, swap: &Swap) -> anyhow::Result<ExitCode> {
 ///
 /// As for [`swap`].
 pub fn rollback(cli: &Cli, rollback: &Rollback) -> anyhow::Result<ExitCode> {
-    ask(cli, Method::POST, "/admin/rollback", &carry(rollback))
+    ask(cli, rollback, Method::POST, "/admin/rollback", &terms(rollback))
 }
 
-/// What is said of the counts: nothing, if nothing was said.
-fn carry(rollback: &Rollback) -> Value {
-    let mut body = json!({ "overwrite": rollback.overwrite });
+/// What is said of the counts and the pause: nothing, if nothing was said.
+fn terms(rollback: &Rollback) -> Value {
+    let mut body =
+        json!({ "overwrite": rollback.overwrite, "leave_counts": rollback.leave_counts });
     if rollback.carry {
         body["carry"] = true.into();
+    }
+    if let Some(ms) = rollback.swap_pause_max {
+        body["swap_pause_max_ms"] = ms.into();
     }
     body
 }
 
-fn ask(cli: &Cli, method: Method, path: &str, body: &Value) -> anyhow::Result<ExitCode> {
+fn ask(
+    cli: &Cli,
+    rollback: &Rollback,
+    method: Method,
+    path: &str,
+    body: &Value,
+) -> anyhow::Result<ExitCode> {
     let admin = cli.admin()?;
     let token = Token::read_if_given(&cli.config.admin.admin_token_file)?;
-    let answer = wait_for(admin.request(method, path, Some(body), token.as_ref(), SWAP_TIME_MAX))?;
+    let pause_max = Duration::from_millis(rollback.swap_pause_max.unwrap_or_default().into());
+    let time_max = SWAP_TIME_MAX + pause_max;
+    let answer = wait_for(admin.request(method, path, Some(body), token.as_ref(), time_max))?;
     if answer.status != 200 {
         eprintln!("tally: not swapped: {}", answer.detail().unwrap_or_else(|| answer.reason()));
         return Ok(ExitCode::from(NOT_DONE));
@@ -82,6 +94,21 @@ fn ask(cli: &Cli, method: Method, path: &str, body: &Value) -> anyhow::Result<Ex
     if let Some(carried) = swapped["carried"].as_object() {
         let total = carried["total"].as_str().unwrap_or_default();
         text += &format!("; {} counters with a total of {total} were carried", carried["keys"]);
+    }
+    if let Some(left) = swapped["left"].as_object() {
+        let storage = left["storage"].as_str().unwrap_or_default();
+        text += &match (&left["total"], &left["why_unknown"]) {
+            (Value::String(total), _) => {
+                format!(
+                    "; {} counters with a total of {total} were left in {storage}",
+                    left["keys"]
+                )
+            }
+            (_, why) => format!(
+                "; what was left in {storage} is not known ({})",
+                why.as_str().unwrap_or_default()
+            ),
+        };
     }
     writeln!(io::stdout(), "{text}")?;
     Ok(ExitCode::SUCCESS)

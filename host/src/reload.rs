@@ -5,7 +5,10 @@ use std::ffi::OsString;
 use crate::{
     config::{Cli, CliError, Config},
     plugin::generation::Trigger,
-    swap::request::{Change, Done, SwapHandle},
+    swap::{
+        request::{Change, Done, SwapHandle, Terms},
+        settings::SwapSettings,
+    },
 };
 
 /// Reads the settings anew, from where `args` say, and swaps to what they choose. How it went is told in the log.
@@ -26,9 +29,10 @@ pub async fn reload(began: &Config, args: &[OsString], swaps: &SwapHandle) {
             tracing::warn!("a change of {name} takes effect when the host is started again");
         }
     }
+    let terms = Terms { counts: config.swaps.on_storage_change, ..Terms::default() };
     // An error, and a swap, are in the log already.
     if let Ok(Done::Unchanged) =
-        swaps.swap_in_turn(Change::settings(&config), Trigger::Reload).await
+        swaps.swap_in_turn(Change::settings(&config), terms, Trigger::Reload).await
     {
         tracing::info!("the settings are those of before");
     }
@@ -36,12 +40,15 @@ pub async fn reload(began: &Config, args: &[OsString], swaps: &SwapHandle) {
 
 /// The settings that can't change while the host serves, and whether they have.
 fn fixed(began: &Config, now: &Config) -> [(&'static str, bool); 7] {
+    // Each reload looks at this one.
+    let on_storage_change = now.swaps.on_storage_change;
+    let began_swaps = SwapSettings { on_storage_change, ..began.swaps.clone() };
     [
         ("--host", began.host != now.host),
         ("--port", began.port != now.port),
         ("--workers", began.workers != now.workers),
         ("the admin listener", began.admin != now.admin),
-        ("swaps", began.swaps != now.swaps),
+        ("swaps", began_swaps != now.swaps),
         ("the limits on clients", began.server_limits != now.server_limits),
         ("the log and traces", began.telemetry != now.telemetry),
     ]

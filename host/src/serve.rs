@@ -26,7 +26,7 @@ use crate::{
         catalog::Catalog,
         dispatch::{Dispatcher, Threads},
         engine,
-        generation::{Generation, Trigger},
+        generation::{Choice, Generation, Trigger},
         setup::{self, Setup},
     },
     shutdown::Stopping,
@@ -90,10 +90,11 @@ impl Host {
         raise_file_limit();
         let storage = &plugin.protocol().storage;
         journal.tell(storage)?;
-        let (threads, mut seats) = Threads::new(&plugin, workers + 1, config.swaps.pause_max());
+        let (threads, mut seats) = Threads::new(&plugin, workers + 1);
         let control_seat = seats.pop().expect("there is one more than workers");
         let status = Arc::new(Status::new(Arc::new(Generation {
             number: 1,
+            chosen: Choice::of(&plugin),
             plugin,
             setup: setup.clone(),
             since: SystemTime::now(),

@@ -8,7 +8,6 @@ use std::{
         Arc,
         atomic::{AtomicI64, Ordering},
     },
-    time::Duration,
 };
 
 use tally_host::{
@@ -62,7 +61,7 @@ fn compare(config: &Config, workers: usize) {
             move || Served { router: http::router(native), metrics: Rc::new(metrics) }
         };
         of_native.push(round(config, (0..workers).map(served).collect()));
-        let (_threads, seats) = Threads::new(&plugin, workers, Duration::ZERO);
+        let (_threads, seats) = Threads::new(&plugin, workers);
         let served = |seat| {
             let metrics = Metrics::new(None).of_worker();
             move || {

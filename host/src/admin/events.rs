@@ -19,7 +19,10 @@ use tokio::{
     time::{MissedTickBehavior, interval},
 };
 
-use super::{Admin, Shared, plugins::CarriedShown};
+use super::{
+    Admin, Shared,
+    plugins::{CarriedShown, LeftShown},
+};
 use crate::{http::problem::Problem, swap::status::Attempt};
 
 /// Time between two samples.
@@ -65,6 +68,7 @@ struct Swap<'a> {
     reason: Option<String>,
     paused_us: u64,
     carried: Option<CarriedShown>,
+    left: Option<LeftShown>,
 }
 
 /// The samples so far, and those to come.
@@ -191,6 +195,7 @@ fn swap_event(attempt: &Attempt) -> Event {
         reason: attempt.outcome.as_ref().err().map(ToString::to_string),
         paused_us: swapped.map_or(0, |swapped| micros(swapped.paused)),
         carried: swapped.and_then(|swapped| swapped.carried).map(CarriedShown::from),
+        left: swapped.and_then(|swapped| swapped.left.as_ref()).map(LeftShown::from),
     };
     event("swap", &swap)
 }

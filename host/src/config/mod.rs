@@ -18,8 +18,12 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 pub use plugins::{Grant, PluginSetting, PluginSettings};
 
 use crate::{
-    admin::settings::AdminSettings, client::Endpoint, error::UsageError,
-    plugin::limits::PluginLimits, swap::settings::SwapSettings, telemetry::TelemetrySettings,
+    admin::settings::AdminSettings,
+    client::Endpoint,
+    error::UsageError,
+    plugin::limits::PluginLimits,
+    swap::settings::{PAUSE_MS_RANGE, SwapSettings},
+    telemetry::TelemetrySettings,
     worker::limits::ServerLimits,
 };
 
@@ -81,12 +85,20 @@ pub struct Swap {
 pub struct Rollback {
     /// Take the counts along, from the old storage to the new one. A rollback does so by itself where the
     /// swap before it did.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "leave_counts")]
     pub carry: bool,
+
+    /// Leave the counts in the old storage, and go on with those of the new one.
+    #[arg(long)]
+    pub leave_counts: bool,
 
     /// With --carry: give up the counts that are in the new storage already.
     #[arg(long)]
     pub overwrite: bool,
+
+    /// Time that calls may be held back by this swap, in ms (10 to 600000) [default: the host's].
+    #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u32).range(PAUSE_MS_RANGE))]
+    pub swap_pause_max: Option<u32>,
 }
 
 /// The settings.

@@ -33,8 +33,9 @@ const GATE_WAIT_EXTRA: Duration = Duration::from_secs(1);
 pub enum Step {
     /// Make a pool of this plugin and an instance in it; nothing is served with it yet.
     Prepare(Arc<Plugin>),
-    /// Hold back calls that come from now on, and say when those that came before have ended.
-    Close,
+    /// Hold back calls that come from now on, for this long if the swap says nothing any more, and say when
+    /// those that came before have ended.
+    Close(Duration),
     /// Let go of what was prepared, and let calls go on as before.
     Abandon,
     /// Serve with what was prepared, from now on, and say when the calls of the plugin before have
@@ -56,19 +57,17 @@ pub struct Threads {
 /// The place of one thread among them, taken by its dispatcher.
 pub struct Seat {
     plugin: Arc<Plugin>,
-    pause_max: Duration,
     /// Unbounded, but a swap waits for the end of a step before it sends the next, or gives up.
     orders: mpsc::UnboundedReceiver<Order>,
 }
 
 impl Threads {
-    /// Places for `count` threads that begin with `plugin`. `pause_max` bounds how long they hold calls
-    /// back.
-    pub fn new(plugin: &Arc<Plugin>, count: usize, pause_max: Duration) -> (Self, Vec<Seat>) {
+    /// Places for `count` threads that begin with `plugin`.
+    pub fn new(plugin: &Arc<Plugin>, count: usize) -> (Self, Vec<Seat>) {
         let (orders, seats) = (0..count)
             .map(|_| {
                 let (sender, orders) = mpsc::unbounded_channel();
-                (sender, Seat { plugin: plugin.clone(), pause_max, orders })
+                (sender, Seat { plugin: plugin.clone(), orders })
             })
             .unzip();
         (Self { orders }, seats)
@@ -112,7 +111,7 @@ pub struct Dispatcher {
 struct Gate {
     closed: Cell<bool>,
     opened: Notify,
-    wait_max: Duration,
+    wait_max: Cell<Duration>,
 }
 
 impl Dispatcher {
@@ -125,7 +124,7 @@ impl Dispatcher {
             gate: Gate {
                 closed: Cell::new(false),
                 opened: Notify::new(),
-                wait_max: seat.pause_max + GATE_WAIT_EXTRA,
+                wait_max: Cell::default(),
             },
             obeys: RefCell::default(),
         });
@@ -164,7 +163,7 @@ impl Dispatcher {
                 gate.opened.notified().await;
             }
         };
-        timeout(gate.wait_max, opened).await.map_err(|_| CallError::HeldBackTooLong)
+        timeout(gate.wait_max.get(), opened).await.map_err(|_| CallError::HeldBackTooLong)
     }
 
     /// Whether calls are held back.
@@ -182,7 +181,10 @@ impl Dispatcher {
     fn begin(self: &Rc<Self>, step: Step) -> impl Future<Output = Result<(), String>> + 'static {
         let this = self.clone();
         match step {
-            Step::Close => self.gate.closed.set(true),
+            Step::Close(pause_max) => {
+                self.gate.wait_max.set(pause_max + GATE_WAIT_EXTRA);
+                self.gate.closed.set(true);
+            }
             Step::Abandon => {
                 self.prepared.take();
                 self.gate.open();
@@ -203,7 +205,7 @@ impl Dispatcher {
                     pool.warm_up().await.map_err(|error| error.to_string())?;
                     this.prepared.replace(Some(pool));
                 }
-                Step::Close => this.drained().await,
+                Step::Close(_) => this.drained().await,
                 Step::Abandon => {}
                 Step::Publish(drain_max) => {
                     if timeout(drain_max, this.retired_drained()).await.is_err() {

@@ -1,8 +1,10 @@
 //! One loaded version of the active plugin.
 
-use std::{fmt, sync::Arc, time::SystemTime};
+use std::{fmt, path::PathBuf, sync::Arc, time::SystemTime};
 
-use super::{loader::Plugin, setup::Setup};
+use serde::{Deserialize, Serialize};
+
+use super::{catalog::Source, loader::Plugin, setup::Setup};
 
 /// A plugin that serves, or served, with the settings that it was loaded with.
 pub struct Generation {
@@ -12,12 +14,38 @@ pub struct Generation {
     pub plugin: Arc<Plugin>,
     /// The settings that it was chosen by.
     pub setup: Arc<Setup>,
+    /// What these choose, whatever was swapped to.
+    pub chosen: Choice,
     /// When it was published.
     pub since: SystemTime,
     /// What asked for it.
     pub trigger: Trigger,
     /// Whether the counts of the generation before were carried to it.
     pub carried: bool,
+}
+
+/// A plugin, and where it counts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Choice {
+    /// The plugin's name.
+    pub plugin: String,
+    /// Absolute path of its component; none for a bundled one.
+    pub file: Option<PathBuf>,
+    /// Where it keeps its counters.
+    pub storage: String,
+}
+
+impl Choice {
+    /// That of this plugin.
+    pub fn of(plugin: &Plugin) -> Self {
+        let file = match plugin.source() {
+            Source::Bundled(_) => None,
+            Source::File(path) => Some(std::path::absolute(path).unwrap_or_else(|_| path.clone())),
+        };
+        let storage = plugin.protocol().storage.0.clone();
+        Self { plugin: plugin.name().to_owned(), file, storage }
+    }
 }
 
 /// What asks for a swap.

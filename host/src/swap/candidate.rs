@@ -17,7 +17,7 @@ use crate::{
     config::PluginSettings,
     plugin::{
         catalog::{Catalog, KnownPlugin, Source},
-        generation::Generation,
+        generation::{Choice, Generation},
         limits::PluginLimits,
         loader::Plugin,
         setup::Setup,
@@ -30,6 +30,8 @@ pub struct Candidate {
     pub plugin: Arc<Plugin>,
     /// The settings that it was chosen by.
     pub setup: Arc<Setup>,
+    /// What these choose, whatever was swapped to.
+    pub chosen: Choice,
 }
 
 /// Who may have a plugin compiled: one at a time, swaps and uploads together, so that a plugin that takes long
@@ -67,11 +69,12 @@ impl Candidates {
         match change {
             Change::Plugin(choice) => {
                 let known = catalog(&active.setup)?.find(&choice).map_err(unknown)?;
-                self.load(active.setup.clone(), known).await.map(Some)
+                self.beside(&active, known).await.map(Some)
             }
             Change::Rollback => {
                 let before = status.previous().ok_or(SwapError::NothingToRollBack)?;
-                Ok(Some(Candidate { plugin: before.plugin.clone(), setup: before.setup.clone() }))
+                let (plugin, setup) = (before.plugin.clone(), before.setup.clone());
+                Ok(Some(Candidate { plugin, setup, chosen: before.chosen.clone() }))
             }
             Change::Settings(settings) => self.by_settings(&active, &settings.0, &settings.1).await,
             Change::File(path) => self.by_file(&active, &path).await,
@@ -92,15 +95,22 @@ impl Candidates {
             let before = Some(&*active.setup);
             Arc::new(Setup::new(&self.engine, settings, limits, name, threads, before))
         };
-        let chosen = setup.chosen().map_err(unknown)?;
-        if same && *active.plugin.source() != chosen.source {
+        let known = setup.chosen().map_err(unknown)?;
+        let active_is_other = *active.plugin.source() != known.source;
+        if same && active_is_other {
             // Somebody has swapped to another plugin since, and no setting says otherwise now.
             return Ok(None);
         }
-        let candidate = self.load(setup.clone(), chosen).await?;
-        if same && is_active(active, &candidate.plugin) {
+        let mut plugin = self.load(&setup, known).await?;
+        if same && is_active(active, &plugin) {
             return Ok(None);
         }
+        let chosen = Choice::of(&plugin);
+        if active_is_other && chosen == active.chosen {
+            // Nor do these: the counts are where they were swapped to.
+            plugin = self.load(&setup, active.plugin.known().clone()).await?;
+        }
+        let candidate = Candidate { plugin, setup: setup.clone(), chosen };
         if !same {
             // The others of the new settings, so that a swap to one of them waits for no compiler.
             let _ = thread::Builder::new().name("loader".into()).spawn(move || setup.load_all());
@@ -120,23 +130,33 @@ impl Candidates {
             // It was removed in the meantime.
             return Ok(None);
         };
-        let candidate = self.load(active.setup.clone(), known.clone()).await?;
+        let candidate = self.beside(active, known.clone()).await?;
         let serves = *active.plugin.source() == source;
         Ok((serves && !is_active(active, &candidate.plugin)).then_some(candidate))
     }
 
-    async fn load(&self, setup: Arc<Setup>, known: KnownPlugin) -> Result<Candidate, SwapError> {
+    /// `known`, with the settings of what serves.
+    async fn beside(
+        &self,
+        active: &Generation,
+        known: KnownPlugin,
+    ) -> Result<Candidate, SwapError> {
+        let plugin = self.load(&active.setup, known).await?;
+        Ok(Candidate { plugin, setup: active.setup.clone(), chosen: active.chosen.clone() })
+    }
+
+    async fn load(&self, setup: &Arc<Setup>, known: KnownPlugin) -> Result<Arc<Plugin>, SwapError> {
+        let setup = setup.clone();
         let (looked_up, wanted) = (setup.clone(), known.clone());
         let ready = task::spawn_blocking(move || looked_up.ready(&wanted)).await;
         if let Some(plugin) = ready.unwrap_or_default() {
-            return Ok(Candidate { plugin, setup });
+            return Ok(plugin);
         }
         let compiler = compiler(&self.compilers)?;
         let name = known.name.clone();
         let loading = task::spawn_blocking(move || {
             let _compiler = compiler;
-            let plugin = setup.load(&known);
-            plugin.map(|plugin| Candidate { plugin, setup })
+            setup.load(&known)
         });
         match timeout(self.compile_time_max, loading).await {
             Ok(Ok(loaded)) => loaded.map_err(|error| SwapError::Refused(format!("{error:#}"))),

@@ -7,24 +7,18 @@
 //! Nothing is overwritten that is not known: the new storage must be empty, or its counts given up by
 //! whoever asks, and what is taken back or emptied is only what still is as it was copied.
 
-use std::{
-    cell::RefCell,
-    collections::HashMap,
-    rc::Rc,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{cell::RefCell, collections::HashMap, rc::Rc, sync::Arc, time::Duration};
 
 use tokio::time::timeout;
 
 use super::{
+    holdings::{Counters, Deadline, each_page},
     journal::{Journal, Record, State},
-    request::{Carried, SwapError},
+    request::SwapError,
 };
 use crate::{
     bindings::optional::exports::tally::counter::entries::Entry,
-    keys::SCRATCH_KEY,
-    plugin::{entries::ENTRIES_PER_PAGE_MAX, pool::Pool, storage::Storage},
+    plugin::{pool::Pool, storage::Storage},
 };
 
 /// Counters that can be carried at a time; they are remembered until the carry is done.
@@ -42,27 +36,6 @@ pub struct Carry {
     to: Rc<Pool>,
     journal: Arc<Journal>,
     copied: RefCell<HashMap<String, i64>>,
-}
-
-/// By when something must be done, and what to say if it is not.
-pub struct Deadline {
-    at: Instant,
-    missed: String,
-}
-
-impl Deadline {
-    /// In `time` from now.
-    pub fn after(time: Duration, missed: String) -> Self {
-        Self { at: Instant::now() + time, missed }
-    }
-
-    fn check(&self) -> Result<(), String> {
-        if Instant::now() < self.at { Ok(()) } else { Err(self.missed.clone()) }
-    }
-
-    fn left(&self) -> Duration {
-        self.at.saturating_duration_since(Instant::now())
-    }
 }
 
 impl Carry {
@@ -136,7 +109,7 @@ impl Carry {
     ///
     /// The deadline is looked at between two writes, and none is cut off by it: its bytes might still be
     /// on their way when the copies are taken back.
-    pub async fn copy(&self, deadline: &Deadline) -> Result<Carried, String> {
+    pub async fn copy(&self, deadline: &Deadline) -> Result<Counters, String> {
         self.journal.record(self.source(), self.target(), State::Copying)?;
         each_page(&self.from, deadline, async |entries| {
             for some in entries.chunks(ENTRIES_PER_PUT_MAX) {
@@ -149,18 +122,16 @@ impl Carry {
             Ok(())
         })
         .await?;
-        let copied = Carried::of(self.copied.borrow().values());
-        let mut arrived = Carried::default();
+        let copied = Counters::of(self.copied.borrow().values());
+        let mut arrived = Counters::default();
         each_page(&self.to, deadline, async |entries| {
-            arrived.add(Carried::of(entries.iter().map(|entry| &entry.value)));
+            arrived.add(Counters::of(entries.iter().map(|entry| &entry.value)));
             Ok(())
         })
         .await?;
         if arrived != copied {
             return Err(format!(
-                "{} counters with a total of {} were to be carried, but {} with a total of {} are in {}",
-                copied.keys,
-                copied.total,
+                "{copied} were to be carried, but {} with a total of {} are in {}",
                 arrived.keys,
                 arrived.total,
                 self.target()
@@ -240,19 +211,6 @@ impl Carry {
     }
 }
 
-impl Carried {
-    fn of<'a>(values: impl Iterator<Item = &'a i64>) -> Self {
-        let mut all = Self::default();
-        values.for_each(|value| all.add(Self { keys: 1, total: (*value).into() }));
-        all
-    }
-
-    fn add(&mut self, more: Self) {
-        self.keys += more.keys;
-        self.total += more.total;
-    }
-}
-
 async fn reset(
     pool: &Rc<Pool>,
     mut entries: Vec<Entry>,
@@ -275,27 +233,4 @@ async fn writes_ended(pool: &Pool) -> Result<(), String> {
     timeout(TIDY_TIME_MAX, pool.drained())
         .await
         .map_err(|_| format!("a write there has not ended within {TIDY_TIME_MAX:?}"))
-}
-
-/// Lists all counters other than 0, page by page.
-async fn each_page(
-    pool: &Rc<Pool>,
-    deadline: &Deadline,
-    mut act: impl AsyncFnMut(Vec<Entry>) -> Result<(), String>,
-) -> Result<(), String> {
-    let mut cursor = None;
-    loop {
-        let page = timeout(deadline.left(), pool.list(cursor, ENTRIES_PER_PAGE_MAX)).await;
-        let page = page.map_err(|_| deadline.missed.clone())?.map_err(|error| {
-            format!("the counts in {} can't be listed: {error}", pool.plugin().protocol().storage)
-        })?;
-        let counts =
-            page.entries.into_iter().filter(|entry| entry.value != 0 && entry.key != SCRATCH_KEY);
-        act(counts.collect()).await?;
-        cursor = page.next;
-        if cursor.is_none() {
-            return Ok(());
-        }
-        deadline.check()?;
-    }
 }

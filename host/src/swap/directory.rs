@@ -16,7 +16,7 @@ use std::{
 use tokio::{task, time::sleep};
 
 use super::{
-    request::{Change, SwapError, SwapHandle},
+    request::{Change, SwapError, SwapHandle, Terms},
     status::Status,
 };
 use crate::plugin::{catalog, generation::Trigger};
@@ -38,7 +38,8 @@ pub async fn watch(status: Arc<Status>, swaps: SwapHandle) {
             let files = glance(directory.clone()).await;
             // All files are new at first: one may have changed since it was read for the start.
             for path in known.changed(files) {
-                let swap = swaps.swap_in_turn(Change::File(path.clone()), Trigger::Directory);
+                let change = Change::File(path.clone());
+                let swap = swaps.swap_in_turn(change, Terms::default(), Trigger::Directory);
                 // How it went is in the log.
                 if let Err(SwapError::NotNow(_)) = swap.await {
                     known.forget(&path);

@@ -13,7 +13,9 @@
 
 pub mod candidate;
 mod carry;
+mod choice;
 pub mod directory;
+pub mod holdings;
 pub mod journal;
 mod probe;
 pub mod request;
@@ -30,9 +32,11 @@ use tokio::time::timeout;
 
 use self::{
     candidate::{Candidate, Candidates},
-    carry::{Carry, Deadline},
+    carry::Carry,
+    choice::Plan,
+    holdings::{Counters, Deadline, Holdings, LOOK_TIME_MAX},
     journal::Journal,
-    request::{Carried, CarryWish, Change, Done, Request, Requests, SwapError, Swapped},
+    request::{Change, Done, Request, Requests, SwapError, Swapped, Terms},
     settings::SwapSettings,
     status::{Attempt, Status},
 };
@@ -67,9 +71,9 @@ pub struct Swapper {
 impl Swapper {
     /// Makes the swaps that are asked for, until nobody can ask any more.
     pub async fn run(self, mut requests: Requests) {
-        while let Some(Request { change, carry, trigger, reply }) = requests.recv().await {
+        while let Some(Request { change, terms, trigger, reply }) = requests.recv().await {
             let from = self.status.active().plugin.name().to_owned();
-            let make = self.make(change, carry, trigger);
+            let make = self.make(change, terms, trigger);
             let outcome = spans::cover_swap(&from, trigger, make).await;
             // Whoever asked may have left; the swap is made all the same.
             let _ = reply.send(outcome);
@@ -79,7 +83,7 @@ impl Swapper {
     async fn make(
         &self,
         change: Change,
-        carry: CarryWish,
+        terms: Terms,
         trigger: Trigger,
     ) -> Result<Done, SwapError> {
         let active = self.status.active();
@@ -92,19 +96,13 @@ impl Swapper {
             }
             Ok(Some(candidate)) => {
                 let name = candidate.plugin.name().to_owned();
-                (name, self.exchange(&active, candidate, carry, trigger).await)
+                (name, self.exchange(&active, candidate, terms, trigger).await)
             }
             Err(error) => (wanted, Err(error)),
         };
         let from = active.plugin.name().to_owned();
         match &outcome {
-            // As u64: numbers of 128 bits become texts in JSON.
-            Ok(swapped) => tracing::info!(
-                plugin, from, generation = swapped.generation, fenced = swapped.fenced,
-                paused_us = swapped.paused.as_micros() as u64,
-                drained_us = swapped.drained.as_micros() as u64,
-                %trigger, "swapped"
-            ),
+            Ok(swapped) => log(swapped, &from, trigger),
             Err(error) => {
                 tracing::warn!(plugin, from, %trigger, "not swapped, {from} goes on: {error}");
             }
@@ -119,16 +117,17 @@ impl Swapper {
         &self,
         active: &Arc<Generation>,
         candidate: Candidate,
-        carry: CarryWish,
+        terms: Terms,
         trigger: Trigger,
     ) -> Result<Swapped, SwapError> {
         let old = self.dispatcher.pool();
         // With the connections of this thread, where they lead to the same place.
         let new = Pool::after(candidate.plugin.clone(), &old);
+        let plan = Plan::make(&old, &new, terms.counts_after(active), trigger).await?;
         probe::probe(&new).await?;
-        let carry = if carry.is_wanted(active) {
-            let journal = self.journal.clone();
-            Some(Carry::prepare(old.clone(), new, journal, carry.overwrite).await?)
+        let carry = if plan == Plan::Carry {
+            let (old, new, journal) = (old.clone(), new.clone(), self.journal.clone());
+            Some(Carry::prepare(old, new, journal, terms.overwrite).await?)
         } else {
             None
         };
@@ -139,7 +138,16 @@ impl Swapper {
         let mut outcome = self.make_ready(&candidate).await.map(|()| None);
         if outcome.is_ok() && fenced {
             began = Instant::now();
-            outcome = self.hold_back(&old, carry.as_ref()).await;
+            let pause_max = terms.pause_max.unwrap_or(self.settings.pause_max());
+            outcome = self.hold_back(&old, carry.as_ref(), pause_max).await;
+            if plan == Plan::None && outcome.is_ok() {
+                let held = Holdings::look(&old, pause_max.saturating_sub(began.elapsed())).await;
+                outcome = if held.are_none() {
+                    outcome
+                } else {
+                    Err(choice::refusal(&held, &new, trigger))
+                };
+            }
         }
         let carried = match outcome {
             Ok(carried) => carried,
@@ -156,6 +164,7 @@ impl Swapper {
             number: active.number + 1,
             plugin: candidate.plugin,
             setup: candidate.setup,
+            chosen: candidate.chosen,
             since: SystemTime::now(),
             trigger,
             carried: carried.is_some(),
@@ -169,8 +178,12 @@ impl Swapper {
         if let Some(carry) = carry {
             carry.finish().await;
         }
+        let mut left = None;
+        if plan == Plan::Leave {
+            left = Some(Holdings::look(&old, LOOK_TIME_MAX).await).filter(|left| !left.are_none());
+        }
         let paused = if fenced { paused } else { Duration::ZERO };
-        Ok(Swapped { generation, plugin, fenced, paused, drained, carried })
+        Ok(Swapped { generation, plugin, fenced, paused, drained, carried, left })
     }
 
     /// Makes a pool and an instance on each thread.
@@ -187,15 +200,15 @@ impl Swapper {
         &self,
         old: &Rc<Pool>,
         carry: Option<&Carry>,
-    ) -> Result<Option<Carried>, SwapError> {
-        let pause_max = self.settings.pause_max();
+        pause_max: Duration,
+    ) -> Result<Option<Counters>, SwapError> {
         let too_long = format!(
             "calls would have been held back for longer than --swap-pause-max ({} ms), so nothing was changed",
             pause_max.as_millis()
         );
         let deadline = Deadline::after(pause_max, too_long.clone());
         let closed = async {
-            self.threads.all(Step::Close).await?;
+            self.threads.all(Step::Close(pause_max)).await?;
             tick(old).await
         };
         let closed = timeout(pause_max, closed).await;
@@ -217,4 +230,32 @@ pub async fn tick(pool: &Rc<Pool>) -> Result<(), String> {
     }
     let name = pool.plugin().name();
     pool.tick().await.map_err(|error| format!("the work of {name} at an interval failed: {error}"))
+}
+
+fn log(swapped: &Swapped, from: &str, trigger: Trigger) {
+    let Swapped { plugin, generation, fenced, carried, left, .. } = swapped;
+    let in_left = left.as_ref().map(|left| left.counters.as_ref());
+    let counted = in_left.and_then(Result::ok);
+    if let Some(left) = left {
+        tracing::warn!(
+            plugin,
+            from,
+            storage = left.storage,
+            keys = counted.map(|counted| counted.keys),
+            total = counted.map(|counted| counted.total.to_string()),
+            "counts were left: {left}"
+        );
+    }
+    // As u64 and as text: what a number of 128 bits becomes in JSON differs between readers.
+    tracing::info!(
+        plugin, from, generation, fenced,
+        paused_us = swapped.paused.as_micros() as u64,
+        drained_us = swapped.drained.as_micros() as u64,
+        carried_keys = carried.map(|carried| carried.keys),
+        carried_total = carried.map(|carried| carried.total.to_string()),
+        left_in = left.as_ref().map(|left| left.storage.as_str()),
+        left_keys = counted.map(|counted| counted.keys),
+        left_total = counted.map(|counted| counted.total.to_string()),
+        %trigger, "swapped"
+    );
 }

@@ -4,6 +4,10 @@ use std::{fmt, path::PathBuf, time::Duration};
 
 use tokio::sync::{mpsc, oneshot};
 
+use super::{
+    holdings::{Counters, Holdings},
+    settings::OnStorageChange,
+};
 use crate::{
     config::{Config, PluginSettings},
     plugin::{
@@ -47,29 +51,32 @@ impl fmt::Display for Change {
     }
 }
 
-/// Whether the counts go along.
+/// The terms on which a swap is made.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct CarryWish {
-    /// What was said; if nothing was, a rollback takes back what a carry has brought, and no other swap
-    /// takes anything.
-    pub wanted: Option<bool>,
+pub struct Terms {
+    /// What becomes of the counts where the storage changes. If nothing was said, a storage that holds some is
+    /// not left.
+    pub counts: Option<OnStorageChange>,
+    /// Whether what a carry has brought goes back without a word.
+    pub carries_back: bool,
     /// Whether counts that are in the new storage already are given up.
     pub overwrite: bool,
-    /// Whether it is a rollback.
-    pub back: bool,
+    /// How long calls may be held back; if nothing was said, as the settings have it.
+    pub pause_max: Option<Duration>,
 }
 
-impl CarryWish {
-    /// Whether to carry, when `active` serves.
-    pub fn is_wanted(self, active: &Generation) -> bool {
-        self.wanted.unwrap_or(self.back && active.carried)
+impl Terms {
+    /// What becomes of the counts when `active` serves.
+    pub fn counts_after(&self, active: &Generation) -> Option<OnStorageChange> {
+        let back = self.carries_back && active.carried;
+        self.counts.or(back.then_some(OnStorageChange::Carry))
     }
 }
 
 /// One request for a swap.
 pub struct Request {
     pub(super) change: Change,
-    pub(super) carry: CarryWish,
+    pub(super) terms: Terms,
     pub(super) trigger: Trigger,
     pub(super) reply: oneshot::Sender<Result<Done, SwapError>>,
 }
@@ -97,16 +104,9 @@ pub struct Swapped {
     /// How long the calls of the old generation took to end after the new one was published.
     pub drained: Duration,
     /// What was carried.
-    pub carried: Option<Carried>,
-}
-
-/// Counts that were moved from one storage to another.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Carried {
-    /// Counters other than 0.
-    pub keys: u64,
-    /// Their sum.
-    pub total: i128,
+    pub carried: Option<Counters>,
+    /// What was left in the old storage; none if that is surely nothing.
+    pub left: Option<Holdings>,
 }
 
 /// Why a swap was not made. The old generation goes on.
@@ -120,6 +120,8 @@ pub enum SwapError {
     Busy,
     /// There was no generation before this one.
     NothingToRollBack,
+    /// The storage changes, the old one holds counts, and nobody has said what becomes of them.
+    CarryOrLeave(String),
     /// The plugin, or the storage, does not allow it.
     Refused(String),
     /// Something else is in the way at the moment.
@@ -133,6 +135,7 @@ impl fmt::Display for SwapError {
         match self {
             Self::BadRequest(why)
             | Self::UnknownPlugin(why)
+            | Self::CarryOrLeave(why)
             | Self::Refused(why)
             | Self::NotNow(why) => f.write_str(why),
             Self::Busy => f.write_str("other swaps are under way: try again when they are done"),
@@ -170,11 +173,11 @@ impl SwapHandle {
     pub async fn swap(
         &self,
         change: Change,
-        carry: CarryWish,
+        terms: Terms,
         trigger: Trigger,
     ) -> Result<Done, SwapError> {
         let (reply, outcome) = oneshot::channel();
-        let request = Request { change, carry, trigger, reply };
+        let request = Request { change, terms, trigger, reply };
         self.0.try_send(request).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => SwapError::Busy,
             mpsc::error::TrySendError::Closed(_) => SwapError::Stopping,
@@ -187,9 +190,14 @@ impl SwapHandle {
     /// # Errors
     ///
     /// Why it was not made.
-    pub async fn swap_in_turn(&self, change: Change, trigger: Trigger) -> Result<Done, SwapError> {
+    pub async fn swap_in_turn(
+        &self,
+        change: Change,
+        terms: Terms,
+        trigger: Trigger,
+    ) -> Result<Done, SwapError> {
         let (reply, outcome) = oneshot::channel();
-        let request = Request { change, carry: CarryWish::default(), trigger, reply };
+        let request = Request { change, terms, trigger, reply };
         self.0.send(request).await.map_err(|_| SwapError::Stopping)?;
         outcome.await.unwrap_or(Err(SwapError::Stopping))
     }

@@ -1,8 +1,20 @@
 //! How a swap is made.
 
-use std::{path::PathBuf, time::Duration};
+use std::{ops::RangeInclusive, path::PathBuf, time::Duration};
 
-use clap::{Args, value_parser};
+use clap::{Args, ValueEnum, value_parser};
+
+/// What [`SwapSettings::swap_pause_max`] may be.
+pub const PAUSE_MS_RANGE: RangeInclusive<i64> = 10..=600_000;
+
+/// What becomes of the counts where a swap changes the storage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum OnStorageChange {
+    /// They go along.
+    Carry,
+    /// They stay in the old storage, and the counters are those of the new one.
+    Leave,
+}
 
 /// Limits on swaps, and what they remember. Each is a setting.
 #[derive(Args, Clone, Debug, PartialEq, Eq)]
@@ -12,7 +24,7 @@ pub struct SwapSettings {
     ///
     /// Calls are held back where the old plugin and the new one may not count at the same moment, and
     /// while counts are carried. When it is over, the swap is undone and the old plugin goes on.
-    #[arg(long, env, value_name = "MS", default_value_t = 5_000, value_parser = value_parser!(u32).range(10..=600_000))]
+    #[arg(long, env, value_name = "MS", default_value_t = 5_000, value_parser = value_parser!(u32).range(PAUSE_MS_RANGE))]
     pub swap_pause_max: u32,
 
     /// Time that a swap waits for calls which began on the old plugin, in ms (0 to 600000).
@@ -28,6 +40,11 @@ pub struct SwapSettings {
     /// Time between two calls of the function tick, of plugins that export it, in ms (10 to 3600000).
     #[arg(long, env, value_name = "MS", default_value_t = 5_000, value_parser = value_parser!(u32).range(10..=3_600_000))]
     pub tick_interval: u32,
+
+    /// What becomes of the counts where a reload changes the storage and the old one holds some: carry or
+    /// leave [default: such a reload is refused].
+    #[arg(long, env, value_name = "HOW", hide_possible_values = true)]
+    pub on_storage_change: Option<OnStorageChange>,
 
     /// Directory in which the host remembers where counts were carried to
     /// [default: tally in the user's state directory].

@@ -6,7 +6,7 @@ use std::{
 
 use crate::support::{
     Connection, Database, Hazelcast, PATIENT_FLAGS, Sandbox, ask, ask_admin, carry, check_refused,
-    guest, load_while, overview, overwrite, swap, swap_and_carry,
+    guest, load_while, overview, overwrite, swap_and_carry, swap_and_leave,
 };
 
 #[test]
@@ -51,7 +51,7 @@ fn counts_move_to_a_cluster_and_back_under_load() {
     assert_eq!(ask(tally.address(), "GET /counters/other").count(), 7);
     // What was carried on from there is there no more.
     carry(&tally, "shared-memory-atomic");
-    assert_eq!(swap(&tally, "hazelcast-pessimistic").status, 200);
+    assert_eq!(swap_and_leave(&tally, "hazelcast-pessimistic").status, 200);
     assert_eq!(ask(tally.address(), "GET /count").count(), 0);
     // An atomic long can be counted on, but nobody can say which there are.
     let refused = swap_and_carry(&tally, "hazelcast-atomic");
@@ -78,7 +78,7 @@ fn every_counter_moves_and_the_old_storage_is_empty_afterwards() {
     }
     // Without carry the old storages are as the carries left them.
     for plugin in ["disk-flock", "postgresql-inplace-update"] {
-        assert_eq!(swap(&tally, plugin).status, 200);
+        assert_eq!(swap_and_leave(&tally, plugin).status, 200);
         assert_eq!(values(), [0; 5], "{plugin}");
     }
 }
@@ -136,7 +136,7 @@ fn counts_that_would_be_overwritten_are_in_the_way_of_a_carry() {
     let sandbox = Sandbox::new();
     let tally = sandbox.start(&["--plugin", "disk-flock"]);
     assert_eq!(ask(tally.address(), "POST /counters/other/inc?by=5").count(), 5);
-    assert_eq!(swap(&tally, "shared-memory-atomic").status, 200);
+    assert_eq!(swap_and_leave(&tally, "shared-memory-atomic").status, 200);
     assert_eq!(ask(tally.address(), "POST /inc").count(), 1);
     let refused = swap_and_carry(&tally, "disk-flock");
     check_refused(&refused, "plugin-refused", "holds counts already (other is 5)");
@@ -161,7 +161,11 @@ fn a_rollback_can_take_the_counts_back() {
     assert_eq!(ask_admin(&tally, "POST /admin/rollback", "").status, 200);
     assert_eq!(ask(tally.address(), "POST /inc").count(), 3);
     assert_eq!(overview(&tally)["active"]["plugin"], "shared-memory-atomic");
-    assert_eq!(ask_admin(&tally, "POST /admin/rollback", r#"{"carry":false}"#).status, 200);
+    // Unless that was said not to be, and then it has to be said what becomes of them.
+    carry(&tally, "disk-flock");
+    let rollback = |body| ask_admin(&tally, "POST /admin/rollback", body);
+    check_refused(&rollback(r#"{"carry":false}"#), "carry-or-leave", "3");
+    assert_eq!(rollback(r#"{"leave_counts":true}"#).status, 200);
     assert_eq!(ask(tally.address(), "GET /count").count(), 0);
 }
 
@@ -191,7 +195,7 @@ fn counters_that_somebody_else_counts_on_are_left_alone_when_the_old_storage_is_
     });
     assert_eq!(answers.status, 200, "{answers:?}");
     assert_eq!(overview(&tally)["carry"]["state"], "moved", "not all was emptied");
-    assert_eq!(swap(&tally, "shared-memory-atomic").status, 200);
+    assert_eq!(swap_and_leave(&tally, "shared-memory-atomic").status, 200);
     assert_eq!(ask(tally.address(), "GET /counters/mine").count(), 0);
     assert!(ask(tally.address(), "GET /counters/theirs").count() > 100);
 }

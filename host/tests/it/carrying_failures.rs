@@ -9,8 +9,8 @@ use std::{
 };
 
 use crate::support::{
-    Connection, Database, Sandbox, ask, ask_admin, carry, check_refused, overview, overwrite, swap,
-    swap_and_carry, wait_until,
+    Connection, Database, Sandbox, ask, ask_admin, carry, check_refused, overview, overwrite,
+    swap_and_carry, swap_and_leave, wait_until,
 };
 
 const INC: &[u8] = b"POST /inc HTTP/1.1\r\nhost: x\r\n\r\n";
@@ -114,7 +114,7 @@ fn killed_during_carries_the_host_says_where_the_counts_are_and_they_are_right_t
             serving = usize::from(counts_in.contains("count.txt"));
             assert!(sandbox.stderr().contains(counts_in), "{}", sandbox.stderr());
         }
-        assert_eq!(swap(&again, plugins[serving]).status, 200);
+        assert_eq!(swap_and_leave(&again, plugins[serving]).status, 200);
         let count = ask(again.address(), "GET /count").count() as u64;
         let acknowledged = known.acknowledged.load(Ordering::SeqCst);
         let unknown = known.unknown.load(Ordering::SeqCst);

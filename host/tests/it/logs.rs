@@ -31,6 +31,7 @@ fn where_nobody_sits_at_a_terminal_each_line_is_an_object_with_the_fields_of_the
         assert_eq!(swapped["from"], "shared-memory-atomic");
         assert_eq!(swapped["generation"], 2);
         assert_eq!(swapped["trigger"], "api");
+        assert!(swapped["carried_keys"].is_null() && swapped["left_in"].is_null(), "{swapped}");
         assert!(swapped["paused_us"].is_u64() && swapped["drained_us"].is_u64(), "{swapped}");
     }
 }

@@ -35,6 +35,8 @@ mod hazelcast_outages;
 mod hostile_plugins;
 /// What may come with a request, and what may not.
 mod inputs;
+/// Counts that are left in the old storage, and only when somebody said so.
+mod leaving;
 /// How the host comes and goes, in the eyes of those who watch over it.
 mod lifecycle;
 /// The lines of the log.

@@ -1,7 +1,8 @@
 use std::thread;
 
 use crate::support::{
-    Database, PATIENT_FLAGS, Sandbox, ask, load_with_swaps, overview, swap, wait_until,
+    Database, PATIENT_FLAGS, Sandbox, ask, load_with_swaps, overview, swap, swap_and_leave,
+    wait_until,
 };
 
 /// Methods of which calls exclude each other, so that both may serve at once.
@@ -87,7 +88,7 @@ fn calls_that_outlive_a_swap_go_on_and_a_later_fence_waits_for_them() {
         assert!(swapped["drained_us"].as_u64().unwrap() >= 200_000, "{swapped}");
         assert_eq!(ask(tally.address(), "POST /counters/other/inc").count(), 1);
         // The plugin that serves has no call under way, but the one before has.
-        assert_eq!(swap(&tally, "shared-memory-atomic").problem(), "not-now");
+        assert_eq!(swap_and_leave(&tally, "shared-memory-atomic").problem(), "not-now");
         assert!(!call.is_finished());
         drop(held);
         assert_eq!(call.join().unwrap().count(), 2);
@@ -98,5 +99,5 @@ fn calls_that_outlive_a_swap_go_on_and_a_later_fence_waits_for_them() {
         plugins.find(|known| known["name"] == EXACT[0]).unwrap()["instances"].clone()
     };
     wait_until("what the old plugin was lent is gone", || instances() == 0);
-    assert_eq!(swap(&tally, "shared-memory-atomic").json()["fenced"], true);
+    assert_eq!(swap_and_leave(&tally, "shared-memory-atomic").json()["fenced"], true);
 }

@@ -4,7 +4,7 @@ use rustix::process::Signal;
 
 use crate::support::{
     Database, Sandbox, Tally, another_build, ask, ask_admin, bundled, guest, load_while, overview,
-    renamed, slow_to_compile, swap, wait_until,
+    renamed, slow_to_compile, swap, swap_and_leave, wait_until,
 };
 
 fn write(path: &Path, content: &[u8]) {
@@ -225,7 +225,10 @@ fn a_signal_applies_changed_settings_and_wrong_ones_change_nothing() {
     let logged = |text: &str| {
         wait_until(text, || sandbox.stderr().contains(text));
     };
-    reload("plugin = \"disk-flock\"\nplugin-config = [\"disk-flock.durability=none\"]");
+    let leave = "on-storage-change = \"leave\"";
+    reload(&format!(
+        "{leave}\nplugin = \"disk-flock\"\nplugin-config = [\"disk-flock.durability=none\"]"
+    ));
     logged("swapped");
     assert_eq!(active(&tally), "disk-flock");
     assert_eq!(overview(&tally)["active"]["trigger"], "reload");
@@ -252,7 +255,7 @@ fn a_signal_applies_changed_settings_and_wrong_ones_change_nothing() {
 
     // What somebody has swapped to since stays, as long as the settings do.
     reload("plugin = \"disk-flock\"");
-    assert_eq!(swap(&tally, "shared-memory-atomic").status, 200);
+    assert_eq!(swap_and_leave(&tally, "shared-memory-atomic").status, 200);
     let said = || sandbox.stderr().matches("the settings are those of before").count();
     let before = said();
     tally.signal(Signal::HUP);

@@ -121,6 +121,12 @@ pub fn swap(tally: &Tally, plugin: &str) -> Answer {
     ask_admin(tally, "PUT /admin/plugin", &serde_json::json!({ "plugin": plugin }).to_string())
 }
 
+/// Swaps to `plugin` and leaves the counts where they are.
+pub fn swap_and_leave(tally: &Tally, plugin: &str) -> Answer {
+    let body = serde_json::json!({ "plugin": plugin, "leave_counts": true });
+    ask_admin(tally, "PUT /admin/plugin", &body.to_string())
+}
+
 /// Swaps to `plugin` and takes the counts along.
 pub fn swap_and_carry(tally: &Tally, plugin: &str) -> Answer {
     let body = serde_json::json!({ "plugin": plugin, "carry": true });

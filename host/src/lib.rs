@@ -36,4 +36,5 @@ pub mod shutdown;
 pub mod supervisor;
 pub mod swap;
 pub mod telemetry;
+mod utc;
 pub mod worker;

@@ -26,7 +26,7 @@ use crate::{
         catalog::Catalog,
         dispatch::{Dispatcher, Threads},
         engine,
-        generation::{Choice, Generation, Trigger},
+        generation::{Generation, Trigger},
         setup::{self, Setup},
     },
     shutdown::Stopping,
@@ -35,6 +35,7 @@ use crate::{
         candidate::{Candidates, Compilers},
         journal::Journal,
         request::SwapHandle,
+        start::{self, Beginning},
         status::Status,
     },
     worker::{
@@ -51,6 +52,7 @@ pub struct Host {
     admin: Option<AdminAddress>,
     swaps: SwapHandle,
     status: Arc<Status>,
+    serving: String,
     stopping: Stopping,
 }
 
@@ -63,8 +65,7 @@ impl Host {
     /// been served then.
     pub fn start(config: &Config) -> anyhow::Result<Self> {
         // Wrong settings are refused before anything is listened on.
-        let chosen =
-            setup::choose(&Catalog::new(config.plugins.plugin_dir.as_deref())?, &config.plugins)?;
+        setup::choose(&Catalog::new(config.plugins.plugin_dir.as_deref())?, &config.plugins)?;
         let listener = bind(&config.host, config.port)?;
         let admin_listener = AdminListener::bind(
             &config.admin,
@@ -77,24 +78,27 @@ impl Host {
             .clone()
             .unwrap_or_else(|| setup::default_region_name(port));
         let state_dir = config.swaps.state_dir.clone().or_else(default_state_dir);
-        let journal = Arc::new(Journal::new(state_dir.as_deref(), &region_name));
+        // A port that is a free one says nothing of the host.
+        let resumes = config.port != 0;
+        let name = if resumes { setup::default_region_name(port) } else { region_name.clone() };
+        let journal = Arc::new(Journal::new(state_dir.as_deref(), &name, resumes));
         let workers = config.workers.map_or_else(server::cores, usize::from);
         let engine = engine::new()?;
         let (plugins, limits) = (&config.plugins, &config.plugin_limits);
         let setup =
             Arc::new(Setup::new(&engine, plugins, limits, region_name.clone(), workers, None));
-        let plugin = setup.load(&chosen)?;
+        let beginning = start::begin(&setup, &journal, &config.swaps)?;
+        let serving = beginning.describe();
+        let Beginning { plugin, chosen, .. } = beginning;
         plugin.check_grants()?;
         plugin.check_storage()?;
 
         raise_file_limit();
-        let storage = &plugin.protocol().storage;
-        journal.tell(storage)?;
         let (threads, mut seats) = Threads::new(&plugin, workers + 1);
         let control_seat = seats.pop().expect("there is one more than workers");
         let status = Arc::new(Status::new(Arc::new(Generation {
             number: 1,
-            chosen: Choice::of(&plugin),
+            chosen,
             plugin,
             setup: setup.clone(),
             since: SystemTime::now(),
@@ -152,7 +156,7 @@ impl Host {
             .name("loader".into())
             .spawn(move || setup.load_all())
             .context("can't start the thread that loads plugins")?;
-        Ok(Self { server, control, admin: address, swaps, status, stopping })
+        Ok(Self { server, control, admin: address, swaps, status, serving, stopping })
     }
 
     /// Where it listens.
@@ -165,9 +169,14 @@ impl Host {
         self.admin.as_ref()
     }
 
-    /// The name of the plugin that it serves with.
+    /// The plugin that serves.
     pub fn plugin(&self) -> String {
         self.status.active().plugin.name().to_owned()
+    }
+
+    /// What it began to serve with, in words: the plugin, and why it is another than the settings choose.
+    pub fn serving(&self) -> &str {
+        &self.serving
     }
 
     /// By which swaps are asked for.

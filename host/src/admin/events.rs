@@ -4,7 +4,7 @@ use std::{
     collections::VecDeque,
     convert::Infallible,
     sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime},
 };
 
 use axum::{
@@ -21,9 +21,9 @@ use tokio::{
 
 use super::{
     Admin, Shared,
-    plugins::{CarriedShown, LeftShown},
+    swaps::{CarriedShown, LeftShown},
 };
-use crate::{http::problem::Problem, swap::status::Attempt};
+use crate::{http::problem::Problem, swap::status::Attempt, utc::unix_ms};
 
 /// Time between two samples.
 const PERIOD: Duration = Duration::from_secs(1);
@@ -203,12 +203,6 @@ fn swap_event(attempt: &Attempt) -> Event {
 fn event(name: &str, data: &impl Serialize) -> Event {
     let event = Event::default().event(name);
     event.json_data(data).expect("texts and numbers are always JSON")
-}
-
-/// As ms since 1970.
-pub fn unix_ms(time: SystemTime) -> u64 {
-    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// As whole µs.

@@ -14,6 +14,7 @@ mod guard;
 pub mod listener;
 mod plugins;
 pub mod settings;
+mod swaps;
 
 use std::{rc::Rc, sync::Arc};
 
@@ -93,8 +94,8 @@ impl Admin {
             .route("/openapi.json", get(openapi))
             .route("/metrics", get(exposition::metrics))
             .route("/admin/plugins", get(plugins::list))
-            .route("/admin/plugin", put(plugins::swap))
-            .route("/admin/rollback", post(plugins::rollback))
+            .route("/admin/plugin", put(swaps::swap))
+            .route("/admin/rollback", post(swaps::rollback))
             .route("/admin/plugins/{name}", put(plugins::upload))
             .route("/admin/increment", post(increment))
             .route("/admin/events", get(events::stream))

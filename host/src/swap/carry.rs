@@ -7,13 +7,13 @@
 //! Nothing is overwritten that is not known: the new storage must be empty, or its counts given up by
 //! whoever asks, and what is taken back or emptied is only what still is as it was copied.
 
-use std::{cell::RefCell, collections::HashMap, rc::Rc, sync::Arc, time::Duration};
+use std::{cell::RefCell, collections::HashMap, rc::Rc, time::Duration};
 
 use tokio::time::timeout;
 
 use super::{
     holdings::{Counters, Deadline, each_page},
-    journal::{Journal, Record, State},
+    journal::Turn,
     request::SwapError,
 };
 use crate::{
@@ -34,7 +34,7 @@ const TIDY_TIME_MAX: Duration = Duration::from_secs(60);
 pub struct Carry {
     from: Rc<Pool>,
     to: Rc<Pool>,
-    journal: Arc<Journal>,
+    turn: Turn,
     copied: RefCell<HashMap<String, i64>>,
 }
 
@@ -44,7 +44,7 @@ impl Carry {
     pub async fn prepare(
         from: Rc<Pool>,
         to: Rc<Pool>,
-        journal: Arc<Journal>,
+        turn: Turn,
         overwrite: bool,
     ) -> Result<Self, SwapError> {
         for pool in [&from, &to] {
@@ -55,18 +55,14 @@ impl Carry {
                 )));
             }
         }
-        let this = Self { from, to, journal, copied: RefCell::default() };
+        let this = Self { from, to, turn, copied: RefCell::default() };
         if this.source() == this.target() {
             let place = this.source();
             return Err(SwapError::BadRequest(format!(
                 "both plugins keep their counters in {place}, so there is nothing to carry"
             )));
         }
-        this.journal.check_writable().map_err(SwapError::Refused)?;
-        // What can't be read says where other counts are, and must not be written over.
-        let last = this.journal.last().map_err(|error| SwapError::Refused(error.to_string()))?;
-        let emptied =
-            if overwrite { this.empty_target().await } else { this.check_target(last).await };
+        let emptied = if overwrite { this.empty_target().await } else { this.check_target().await };
         emptied.map_err(SwapError::Refused)?;
         Ok(this)
     }
@@ -79,9 +75,9 @@ impl Carry {
         &self.to.plugin().protocol().storage
     }
 
-    async fn check_target(&self, last: Option<Record>) -> Result<(), String> {
-        let why = match last {
-            Some(record) if record.state == State::Copying && record.to == self.target().0 => {
+    async fn check_target(&self) -> Result<(), String> {
+        let why = match self.turn.interrupted() {
+            Some(carry) if carry.to == self.target().0 => {
                 ", perhaps from a carry that was interrupted"
             }
             _ => "",
@@ -110,7 +106,7 @@ impl Carry {
     /// The deadline is looked at between two writes, and none is cut off by it: its bytes might still be
     /// on their way when the copies are taken back.
     pub async fn copy(&self, deadline: &Deadline) -> Result<Counters, String> {
-        self.journal.record(self.source(), self.target(), State::Copying)?;
+        self.turn.copying()?;
         each_page(&self.from, deadline, async |entries| {
             for some in entries.chunks(ENTRIES_PER_PUT_MAX) {
                 deadline.check()?;
@@ -138,7 +134,7 @@ impl Carry {
             ));
         }
         deadline.check()?;
-        self.journal.record(self.source(), self.target(), State::Moved)?;
+        self.turn.moved()?;
         Ok(copied)
     }
 
@@ -153,16 +149,19 @@ impl Carry {
 
     /// Takes back what was copied before the carry was given up.
     pub async fn undo(self) {
-        if self.copied.borrow().is_empty() {
-            return;
-        }
-        // What arrives later would stay, so the journal tells of it then.
-        let arrived = writes_ended(&self.to).await;
-        let undone = match self.take_copies_from(&self.to).await.and(arrived) {
-            Ok(()) => self.journal.forget(),
-            Err(why) => Err(why),
+        let taken_back = if self.copied.borrow().is_empty() {
+            Ok(())
+        } else {
+            // What arrives later would stay, so the journal tells of it then.
+            let arrived = writes_ended(&self.to).await;
+            self.take_copies_from(&self.to).await.and(arrived)
         };
-        if let Err(why) = undone {
+        let remembered = match &taken_back {
+            Ok(()) => self.turn.undone(),
+            // It may say that they have moved.
+            Err(_) => self.turn.copying(),
+        };
+        if let Err(why) = taken_back.and(remembered) {
             tracing::warn!("a part of the counts stays in {}: {why}", self.target());
         }
     }
@@ -170,7 +169,7 @@ impl Carry {
     /// Empties the old storage once the new one serves.
     pub async fn finish(self) {
         let cleared = match self.take_copies_from(&self.from).await {
-            Ok(()) => self.journal.record(self.source(), self.target(), State::Cleared),
+            Ok(()) => self.turn.cleared(),
             Err(why) => Err(why),
         };
         if let Err(why) = cleared {

@@ -73,13 +73,17 @@ pub fn refusal(held: &Holdings, new: &Rc<Pool>, trigger: Trigger) -> SwapError {
         }
         Ok(_) => None,
     };
+    let resume = match trigger {
+        Trigger::Start => ", or --resume off to begin as the settings say",
+        _ => "",
+    };
     SwapError::CarryOrLeave(match cant {
         None => format!(
-            "{held}, but {name} counts in {storage}: say {carry} to take them along, or {leave} to leave them there"
+            "{held}, but {name} counts in {storage}: say {carry} to take them along, or {leave} to leave them there{resume}"
         ),
         Some(why) => format!(
             "{held}, but {name} counts in {storage}: {why}{carry} can't take them along, so say {leave} to leave \
-             there what there is"
+             there what there is{resume}"
         ),
     })
 }

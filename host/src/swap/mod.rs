@@ -15,11 +15,13 @@ pub mod candidate;
 mod carry;
 mod choice;
 pub mod directory;
+mod handover;
 pub mod holdings;
 pub mod journal;
 mod probe;
 pub mod request;
 pub mod settings;
+pub mod start;
 pub mod status;
 
 use std::{
@@ -32,10 +34,9 @@ use tokio::time::timeout;
 
 use self::{
     candidate::{Candidate, Candidates},
-    carry::Carry,
-    choice::Plan,
-    holdings::{Counters, Deadline, Holdings, LOOK_TIME_MAX},
-    journal::Journal,
+    handover::{Handover, Wish},
+    holdings::{Counters, Deadline, Holdings},
+    journal::{Journal, Serving},
     request::{Change, Done, Request, Requests, SwapError, Swapped, Terms},
     settings::SwapSettings,
     status::{Attempt, Status},
@@ -43,7 +44,7 @@ use self::{
 use crate::{
     plugin::{
         dispatch::{Dispatcher, Step, Threads},
-        generation::{Generation, Trigger},
+        generation::{Choice, Generation, Trigger},
         pool::Pool,
     },
     telemetry::spans,
@@ -64,7 +65,7 @@ pub struct Swapper {
     pub dispatcher: Rc<Dispatcher>,
     /// Where it tells what the swaps have come to.
     pub status: Arc<Status>,
-    /// Where it remembers carries.
+    /// Where it remembers who serves, and where the counts are.
     pub journal: Arc<Journal>,
 }
 
@@ -110,7 +111,7 @@ impl Swapper {
         spans::swap_ended(&plugin, outcome.as_ref().map(|_| "swapped"));
         let at = SystemTime::now();
         self.status.ended(Attempt { at, trigger, from, plugin, outcome: outcome.clone() });
-        outcome.map(Done::Swapped)
+        outcome.map(|swapped| Done::Swapped(Box::new(swapped)))
     }
 
     async fn exchange(
@@ -123,40 +124,28 @@ impl Swapper {
         let old = self.dispatcher.pool();
         // With the connections of this thread, where they lead to the same place.
         let new = Pool::after(candidate.plugin.clone(), &old);
-        let plan = Plan::make(&old, &new, terms.counts_after(active), trigger).await?;
-        probe::probe(&new).await?;
-        let carry = if plan == Plan::Carry {
-            let (old, new, journal) = (old.clone(), new.clone(), self.journal.clone());
-            Some(Carry::prepare(old, new, journal, terms.overwrite).await?)
-        } else {
-            None
-        };
+        let from = (old.clone(), Serving::of(active));
+        let serves = Choice::of(&candidate.plugin);
+        let to = (new, Serving::from_now(serves, candidate.chosen.clone()));
+        let (counts, overwrite) = (terms.counts_after(active), terms.overwrite);
+        let wish = Wish { counts, overwrite, trigger };
+        let handover = Handover::prepare(from, to, &self.journal, wish).await?;
         let (from, to) = (active.plugin.protocol(), candidate.plugin.protocol());
         // The last work of a plugin is part of its counts, and must be done before others count.
-        let fenced = carry.is_some() || old.plugin().exports().ticks() || !from.may_overlap(to);
+        let fenced = !handover.keeps() || old.plugin().exports().ticks() || !from.may_overlap(to);
         let mut began = Instant::now();
         let mut outcome = self.make_ready(&candidate).await.map(|()| None);
         if outcome.is_ok() && fenced {
             began = Instant::now();
             let pause_max = terms.pause_max.unwrap_or(self.settings.pause_max());
-            outcome = self.hold_back(&old, carry.as_ref(), pause_max).await;
-            if plan == Plan::None && outcome.is_ok() {
-                let held = Holdings::look(&old, pause_max.saturating_sub(began.elapsed())).await;
-                outcome = if held.are_none() {
-                    outcome
-                } else {
-                    Err(choice::refusal(&held, &new, trigger))
-                };
-            }
+            outcome = self.hold_back(&old, &handover, pause_max).await;
         }
         let carried = match outcome {
             Ok(carried) => carried,
             Err(error) => {
                 // It fails only when the host is stopping.
                 let _ = self.threads.all(Step::Abandon).await;
-                if let Some(carry) = carry {
-                    carry.undo().await;
-                }
+                handover.undo().await;
                 return Err(error);
             }
         };
@@ -175,13 +164,7 @@ impl Swapper {
         // A thread that has ended, because the host is stopping, serves nobody.
         let _ = self.threads.all(Step::Publish(self.settings.drain_max())).await;
         let (paused, drained) = (began.elapsed(), published.elapsed());
-        if let Some(carry) = carry {
-            carry.finish().await;
-        }
-        let mut left = None;
-        if plan == Plan::Leave {
-            left = Some(Holdings::look(&old, LOOK_TIME_MAX).await).filter(|left| !left.are_none());
-        }
+        let left = handover.finish().await;
         let paused = if fenced { paused } else { Duration::ZERO };
         Ok(Swapped { generation, plugin, fenced, paused, drained, carried, left })
     }
@@ -195,11 +178,11 @@ impl Swapper {
         outcome.map_err(SwapError::Refused)
     }
 
-    /// Closes the gate on all threads and carries the counts. The gate stays closed.
+    /// Closes the gate on all threads and hands the counts over. The gate stays closed.
     async fn hold_back(
         &self,
         old: &Rc<Pool>,
-        carry: Option<&Carry>,
+        handover: &Handover,
         pause_max: Duration,
     ) -> Result<Option<Counters>, SwapError> {
         let too_long = format!(
@@ -213,13 +196,7 @@ impl Swapper {
         };
         let closed = timeout(pause_max, closed).await;
         closed.map_err(|_| SwapError::NotNow(too_long))?.map_err(SwapError::Refused)?;
-        match carry {
-            Some(carry) => {
-                let carried = carry.copy(&deadline).await.map_err(SwapError::Refused)?;
-                Ok(Some(carried))
-            }
-            None => Ok(None),
-        }
+        handover.make(&deadline).await
     }
 }
 
@@ -232,21 +209,11 @@ pub async fn tick(pool: &Rc<Pool>) -> Result<(), String> {
     pool.tick().await.map_err(|error| format!("the work of {name} at an interval failed: {error}"))
 }
 
+/// Says in the log what was swapped, carried and left.
 fn log(swapped: &Swapped, from: &str, trigger: Trigger) {
     let Swapped { plugin, generation, fenced, carried, left, .. } = swapped;
-    let in_left = left.as_ref().map(|left| left.counters.as_ref());
-    let counted = in_left.and_then(Result::ok);
-    if let Some(left) = left {
-        tracing::warn!(
-            plugin,
-            from,
-            storage = left.storage,
-            keys = counted.map(|counted| counted.keys),
-            total = counted.map(|counted| counted.total.to_string()),
-            "counts were left: {left}"
-        );
-    }
-    // As u64 and as text: what a number of 128 bits becomes in JSON differs between readers.
+    let counted = warn_of(left.as_ref(), from, plugin);
+    // Totals as texts: not all readers of JSON can hold a number of 128 bits.
     tracing::info!(
         plugin, from, generation, fenced,
         paused_us = swapped.paused.as_micros() as u64,
@@ -258,4 +225,30 @@ fn log(swapped: &Swapped, from: &str, trigger: Trigger) {
         left_total = counted.map(|counted| counted.total.to_string()),
         %trigger, "swapped"
     );
+}
+
+/// Says in the log where a start has found other settings, and what became of the counts.
+fn log_begun(from: &str, plugin: &str, carried: Option<Counters>, left: Option<&Holdings>) {
+    warn_of(left, from, plugin);
+    tracing::info!(
+        plugin,
+        from,
+        carried_keys = carried.map(|carried| carried.keys),
+        carried_total = carried.map(|carried| carried.total.to_string()),
+        "the settings choose another storage than before"
+    );
+}
+
+fn warn_of(left: Option<&Holdings>, from: &str, plugin: &str) -> Option<Counters> {
+    let left = left?;
+    let counted = left.counters.as_ref().ok().copied();
+    tracing::warn!(
+        plugin,
+        from,
+        storage = left.storage,
+        keys = counted.map(|counted| counted.keys),
+        total = counted.map(|counted| counted.total.to_string()),
+        "counts were left: {left}"
+    );
+    counted
 }

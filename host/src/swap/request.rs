@@ -85,7 +85,7 @@ pub struct Request {
 #[derive(Clone, Debug)]
 pub enum Done {
     /// Another generation serves.
-    Swapped(Swapped),
+    Swapped(Box<Swapped>),
     /// There was nothing to change.
     Unchanged,
 }

@@ -16,6 +16,15 @@ pub enum OnStorageChange {
     Leave,
 }
 
+/// Whether a host goes on where it ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Resume {
+    /// With what was swapped to, where the counts are.
+    On,
+    /// As the settings say.
+    Off,
+}
+
 /// Limits on swaps, and what they remember. Each is a setting.
 #[derive(Args, Clone, Debug, PartialEq, Eq)]
 #[command(next_help_heading = "Swaps")]
@@ -41,12 +50,26 @@ pub struct SwapSettings {
     #[arg(long, env, value_name = "MS", default_value_t = 5_000, value_parser = value_parser!(u32).range(10..=3_600_000))]
     pub tick_interval: u32,
 
-    /// What becomes of the counts where a reload changes the storage and the old one holds some: carry or
-    /// leave [default: such a reload is refused].
+    /// What becomes of the counts where changed settings, at a reload or a start, choose another storage and the
+    /// old one holds some: carry or leave [default: they are refused].
     #[arg(long, env, value_name = "HOW", hide_possible_values = true)]
     pub on_storage_change: Option<OnStorageChange>,
 
-    /// Directory in which the host remembers where counts were carried to
+    /// Whether a host goes on with what was swapped to before it ended: on or off.
+    ///
+    /// Off begins as the settings say and forgets the rest. What is remembered belongs to a port: a host on a
+    /// free one (--port 0) goes on with nothing, and only says where counts were carried to.
+    #[arg(
+        long,
+        env,
+        value_name = "HOW",
+        value_enum,
+        default_value = "on",
+        hide_possible_values = true
+    )]
+    pub resume: Resume,
+
+    /// Directory in which the host remembers what was swapped to and where the counts are
     /// [default: tally in the user's state directory].
     #[arg(long, env, value_name = "DIR")]
     pub state_dir: Option<PathBuf>,

@@ -55,6 +55,8 @@ mod postgresql;
 mod postgresql_outages;
 /// Swaps between methods that may overlap.
 mod postgresql_swaps;
+/// Hosts that go on where they ended.
+mod resuming;
 /// Every plugin under load, over HTTP: right, or caught.
 mod scenarios;
 /// Clients that are slow on purpose.

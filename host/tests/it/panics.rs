@@ -20,7 +20,7 @@ use tally_host::{
         catalog::Catalog,
         dispatch::Threads,
         engine,
-        generation::{Generation, Trigger},
+        generation::{Choice, Generation, Trigger},
         setup::{self, Setup},
     },
     swap::{Swapper, request::SwapHandle, status::Status},
@@ -159,10 +159,17 @@ fn start_a_control_thread_that_panics(region: &PathBuf) -> Control {
     let setup = Arc::new(Setup::new(&engine, plugins, limits, "region".into(), 1, None));
     let plugin =
         setup.load(&setup::choose(&Catalog::new(None).unwrap(), plugins).unwrap()).unwrap();
-    let (_, mut seats) = Threads::new(&plugin, 1, Duration::from_secs(1));
+    let (_, mut seats) = Threads::new(&plugin, 1);
     let since = SystemTime::now();
-    let first =
-        Generation { number: 1, plugin, setup, since, trigger: Trigger::Start, carried: false };
+    let first = Generation {
+        number: 1,
+        chosen: Choice::of(&plugin),
+        plugin,
+        setup,
+        since,
+        trigger: Trigger::Start,
+        carried: false,
+    };
     Control::start(Work {
         seat: seats.remove(0),
         make_swapper: |_| -> Swapper { panic!("{TEXT}") },

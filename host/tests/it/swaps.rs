@@ -1,8 +1,9 @@
 use rustix::process::Signal;
+use serde_json::{Value, json};
 
 use crate::support::{
-    Connection, Sandbox, Tally, another_build_in, ask, ask_admin, guest, load, load_while,
-    load_with_swaps, overview, swap, wait_until,
+    Connection, Sandbox, Tally, another_build_in, ask, ask_admin, check_refused, guest, load,
+    load_while, load_with_swaps, overview, swap, wait_until,
 };
 
 /// Swaps in one test; the benchmark makes a thousand.
@@ -131,6 +132,45 @@ fn a_swap_that_would_hold_calls_back_for_too_long_is_undone() {
         assert_eq!(overview(&tally)["active"]["plugin"], "guest_hostile");
         assert_eq!(ask(tally.address(), "POST /counters/well/inc").status, 200);
         assert_eq!(instances(&tally, "shared-memory-atomic"), 0, "what was prepared is gone");
+    });
+}
+
+#[test]
+fn the_pause_can_be_given_with_the_swap() {
+    let sandbox = Sandbox::new();
+    let hostile = guest("guest-hostile");
+    let grants = "guest_hostile=shared-memory+file-lock+clocks+log";
+    let args = ["--plugin", hostile.to_str().unwrap(), "--grant", grants];
+    let tally = sandbox.start(&[&args[..], &["--swap-pause-max", "100"]].concat());
+    let to = |pause_ms: Value| {
+        let body = json!({ "plugin": "shared-memory-atomic", "swap_pause_max_ms": pause_ms });
+        ask_admin(&tally, "PUT /admin/plugin", &body.to_string())
+    };
+    for wrong in [json!(9), json!(600_001), json!(-1), json!(1.5), json!("100")] {
+        assert_eq!(to(wrong.clone()).problem(), "bad-request", "{wrong}");
+    }
+    let output = sandbox.run(&["swap", "shared-memory-atomic", "--swap-pause-max", "9"]);
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    let admin = format!("http://{}", tally.admin());
+    // Longer than calls would be held back by the setting, and the second beyond it after which they give up.
+    let slept = 2_500_000_000_i64;
+    std::thread::scope(|scope| {
+        let sleeping =
+            scope.spawn(|| ask(tally.address(), &format!("POST /counters/sleep/inc?by={slept}")));
+        wait_until("a call is under way", || instances(&tally, "guest_hostile") > 1);
+        check_refused(&to(json!(50)), "not-now", "--swap-pause-max (50 ms)");
+        let swapping = scope.spawn(|| {
+            let args = ["swap", "shared-memory-atomic", "--swap-pause-max", "20000"];
+            sandbox.run(&[&args[..], &["--admin", &admin]].concat())
+        });
+        wait_until("calls are held back", || {
+            swapping.is_finished() || instances(&tally, "shared-memory-atomic") > 2
+        });
+        let held_back = [(); 4].map(|()| scope.spawn(|| ask(tally.address(), "POST /inc")));
+        assert!(held_back.into_iter().all(|call| call.join().unwrap().status == 200));
+        assert_eq!(sleeping.join().unwrap().count(), slept);
+        let output = swapping.join().unwrap();
+        assert!(output.status.success(), "{output:?}");
     });
 }
 

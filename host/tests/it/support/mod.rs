@@ -15,7 +15,7 @@ pub use components::{another_build, another_build_in, bundled, renamed, slow_to_
 pub use guests::{foreign_guest, guest};
 pub use hazelcast::{Hazelcast, PATIENT};
 pub use postgresql::{Cluster, Database, PATIENT_FLAGS};
-pub use process::{Sandbox, Tally};
+pub use process::{Sandbox, Tally, own_port};
 
 use std::{
     ffi::OsString,

@@ -3,10 +3,13 @@
 use std::{
     fs,
     io::{BufRead, BufReader},
-    net::SocketAddr,
+    net::{SocketAddr, TcpListener},
     path::{Path, PathBuf},
-    process::{Child, Command, ExitStatus, Output, Stdio},
-    sync::mpsc,
+    process::{self, Child, Command, ExitStatus, Output, Stdio},
+    sync::{
+        atomic::{AtomicU32, Ordering},
+        mpsc,
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -70,7 +73,7 @@ impl Sandbox {
             false if silent => None,
             false => address_in(&line(), "admin"),
         };
-        Tally { address, admin, child }
+        Tally { address, admin, serving: words_in(serving), child }
     }
 
     /// Runs the program to its end. One that serves instead of refusing to is killed.
@@ -124,9 +127,31 @@ fn address_in(line: &str, field: &str) -> Option<SocketAddr> {
     text.split("http://").nth(1)?.split(' ').next()?.parse().ok()
 }
 
+/// What a host serves with, from its first line.
+fn words_in(line: String) -> String {
+    match serde_json::from_str::<serde_json::Value>(&line) {
+        Ok(json) => format!("with {}", json["serving"].as_str().unwrap_or_default()),
+        Err(_) => line,
+    }
+}
+
+/// A port that no other test takes. It lies below those that the system hands out.
+pub fn own_port() -> String {
+    const PORTS: u32 = 20_000;
+    static TAKEN: AtomicU32 = AtomicU32::new(0);
+    loop {
+        let number = process::id() * 64 + TAKEN.fetch_add(1, Ordering::Relaxed);
+        let port = u16::try_from(10_000 + number % PORTS).unwrap();
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port.to_string();
+        }
+    }
+}
+
 /// A host that serves; killed when it is dropped.
 pub struct Tally {
     child: Child,
+    serving: String,
     address: SocketAddr,
     admin: Option<SocketAddr>,
 }
@@ -134,6 +159,11 @@ pub struct Tally {
 impl Tally {
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// The line in which it said with what it serves.
+    pub fn serving(&self) -> &str {
+        &self.serving
     }
 
     /// Whether it has read whatever was sent to it so far: nothing lies in the sockets of its main listener.

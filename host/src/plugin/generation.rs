@@ -14,7 +14,7 @@ pub struct Generation {
     pub plugin: Arc<Plugin>,
     /// The settings that it was chosen by.
     pub setup: Arc<Setup>,
-    /// What these choose, whatever was swapped to.
+    /// What the settings that were read last choose, whatever was swapped to.
     pub chosen: Choice,
     /// When it was published.
     pub since: SystemTime,

@@ -30,7 +30,7 @@ pub struct Candidate {
     pub plugin: Arc<Plugin>,
     /// The settings that it was chosen by.
     pub setup: Arc<Setup>,
-    /// What these choose, whatever was swapped to.
+    /// What the settings that were read last choose, whatever was swapped to.
     pub chosen: Choice,
 }
 
@@ -74,7 +74,8 @@ impl Candidates {
             Change::Rollback => {
                 let before = status.previous().ok_or(SwapError::NothingToRollBack)?;
                 let (plugin, setup) = (before.plugin.clone(), before.setup.clone());
-                Ok(Some(Candidate { plugin, setup, chosen: before.chosen.clone() }))
+                // What was read last is what the settings are, though it goes on with those of before.
+                Ok(Some(Candidate { plugin, setup, chosen: active.chosen.clone() }))
             }
             Change::Settings(settings) => self.by_settings(&active, &settings.0, &settings.1).await,
             Change::File(path) => self.by_file(&active, &path).await,

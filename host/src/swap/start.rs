@@ -152,6 +152,7 @@ fn change(
     settings: &SwapSettings,
 ) -> anyhow::Result<()> {
     new.check_grants()?;
+    new.check_storage()?;
     // Pools belong to a thread, and this one's event loop is somebody else's.
     thread::scope(|scope| {
         let changing = thread::Builder::new().name("start".into()).spawn_scoped(scope, || {

@@ -3,7 +3,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::support::{Sandbox, Tally, ask, check_refused, guest, overview, swap};
+use crate::support::{Sandbox, Tally, ask, check_refused, guest, overview, swap_and_leave};
 
 const PLUGINS: [&str; 4] =
     ["hazelcast-atomic", "hazelcast-no-lock", "hazelcast-optimistic", "hazelcast-pessimistic"];
@@ -57,7 +57,7 @@ fn a_swap_to_a_cluster_that_is_down_is_refused_and_the_old_plugin_goes_on() {
     let tally = start(&sandbox, &[]);
     assert_eq!(ask(tally.address(), "POST /inc").count(), 1);
     for plugin in PLUGINS {
-        let answer = swap(&tally, plugin);
+        let answer = swap_and_leave(&tally, plugin);
         check_refused(&answer, "plugin-refused", "failed when it was tried on the counter");
     }
     assert_eq!(ask(tally.address(), "POST /inc").count(), 2);

@@ -6,7 +6,8 @@ use std::{
 use tally_loadtest::Report;
 
 use crate::support::{
-    Hazelcast, Sandbox, Tally, ask, check_refused, load_in_process, load_while, swap, wait_until,
+    Hazelcast, Sandbox, Tally, ask, check_refused, load_in_process, load_while, swap_and_leave,
+    wait_until,
 };
 
 const PESSIMISTIC: &str = "hazelcast-pessimistic";
@@ -91,7 +92,7 @@ fn a_cluster_without_cp_is_refused_with_the_setting_that_turns_it_on() {
     // The maps are there all the same, and a swap is refused as a start is.
     let tally = cluster.start(&sandbox, &["--plugin", PESSIMISTIC]);
     assert_eq!(ask(tally.address(), "POST /inc").count(), 1);
-    check_refused(&swap(&tally, ATOMIC), "plugin-refused", "cp-member-count");
+    check_refused(&swap_and_leave(&tally, ATOMIC), "plugin-refused", "cp-member-count");
     assert_eq!(ask(tally.address(), "POST /inc").count(), 2);
     let flags = cluster.flags();
     let flags: Vec<_> = flags.iter().map(String::as_str).collect();

@@ -123,7 +123,19 @@ fn every_swap_is_remembered_and_so_are_rollbacks_and_reloads() {
     let tally = start();
     assert_eq!((active(&tally).as_str(), inc(&tally)), ("shared-memory-flock", 5));
     tally.kill();
-    assert!(start().serving().ends_with("with shared-memory-flock"));
+    let tally = start();
+    assert!(tally.serving().ends_with("with shared-memory-flock"), "{}", tally.serving());
+    // A way back from what the settings have chosen stays too, until they choose another.
+    fs::write(&file, "plugin = \"shared-memory-no-lock\"").unwrap();
+    tally.signal(Signal::HUP);
+    wait_until("a swap", || active(&tally) == "shared-memory-no-lock");
+    assert_eq!(ask_admin(&tally, "POST /admin/rollback", "").status, 200);
+    tally.signal(Signal::HUP);
+    wait_until("a swap", || overview(&tally)["swaps"] == 3);
+    tally.kill();
+    let tally = start();
+    assert_eq!((active(&tally).as_str(), inc(&tally)), ("shared-memory-flock", 6));
+    assert!(tally.serving().contains("the settings say shared-memory-no-lock"));
 }
 
 #[test]

@@ -426,14 +426,73 @@ fn the_password_is_never_shown() {
     assert!(!format!("{settings:?}").contains("sesame"));
 }
 
+/// A table with the value 5 in a column of `integer_type`, made anew.
+async fn make_anew(connections: &Connections, integer_type: &str) {
+    execute(connections, "DROP TABLE IF EXISTS t").await.unwrap();
+    execute(connections, &format!("CREATE TABLE t (n {integer_type})")).await.unwrap();
+    execute(connections, "INSERT INTO t VALUES (5)").await.unwrap();
+}
+
+const PID: &str = "SELECT pg_backend_pid()";
+
 #[tokio::test]
-async fn a_change_of_the_table_outdates_prepared_statements_only_once() {
+async fn a_statement_on_a_table_that_was_made_anew_is_prepared_again_on_its_connection() {
     let connections = connections_with("outdated", |settings| settings.db_connections_max = 1);
-    execute(&connections, "DROP TABLE IF EXISTS t").await.unwrap();
-    execute(&connections, "CREATE TABLE t (n integer)").await.unwrap();
-    execute(&connections, "INSERT INTO t VALUES (5)").await.unwrap();
+    make_anew(&connections, "integer").await;
     assert_eq!(number(&connections, "SELECT n FROM t").await, 5);
+    let pid = number(&connections, PID).await;
+    for integer_type in ["bigint", "integer"] {
+        make_anew(&connections, integer_type).await;
+        assert_eq!(number(&connections, "SELECT n FROM t").await, 5);
+    }
     execute(&connections, "ALTER TABLE t ALTER n TYPE bigint").await.unwrap();
-    assert_eq!(fault(execute(&connections, "SELECT n FROM t").await), Fault::Refused);
     assert_eq!(number(&connections, "SELECT n FROM t").await, 5);
+    assert_eq!(number(&connections, PID).await, pid);
+}
+
+#[tokio::test]
+async fn a_transaction_is_begun_again_where_its_first_statement_is_outdated() {
+    let connections = connections_with("outdated_in", |settings| settings.db_connections_max = 1);
+    make_anew(&connections, "integer").await;
+    assert_eq!(number(&connections, "SELECT n FROM t").await, 5);
+    let pid = number(&connections, PID).await;
+    make_anew(&connections, "bigint").await;
+    let mut transaction = connections.begin(Isolation::Serializable).await.unwrap();
+    let first = transaction.execute("SELECT n FROM t".into(), Vec::new()).await.unwrap();
+    assert!(matches!(first.rows[0][0], Value::Integer(5)), "{first:?}");
+    let isolation = "SELECT current_setting('transaction_isolation')".to_owned();
+    let isolation = transaction.execute(isolation, Vec::new()).await.unwrap();
+    assert!(matches!(&isolation.rows[0][0], Value::Text(level) if level == "serializable"));
+    transaction.execute("UPDATE t SET n = 6".into(), Vec::new()).await.unwrap();
+    transaction.commit().await.unwrap();
+    assert_eq!(number(&connections, "SELECT n FROM t").await, 6);
+    assert_eq!(number(&connections, PID).await, pid);
+}
+
+#[tokio::test]
+async fn a_later_statement_of_a_transaction_that_is_outdated_is_a_conflict() {
+    let connections = connections_with("outdated_later", |settings| {
+        settings.db_connections_max = 1;
+    });
+    make_anew(&connections, "integer").await;
+    assert_eq!(number(&connections, "SELECT n FROM t").await, 5);
+    make_anew(&connections, "bigint").await;
+    for (attempt, outcome) in [Some(Fault::Conflict), None].into_iter().enumerate() {
+        let mut transaction = connections.begin(Isolation::ReadCommitted).await.unwrap();
+        transaction.execute("UPDATE t SET n = n + 1".into(), Vec::new()).await.unwrap();
+        let read = transaction.execute("SELECT n FROM t".into(), Vec::new()).await;
+        assert_eq!(read.err().map(|error| error.fault), outcome, "attempt {attempt}");
+        transaction.roll_back().await;
+    }
+    assert_eq!(number(&connections, "SELECT n FROM t").await, 5);
+}
+
+#[tokio::test]
+async fn what_the_database_can_not_do_is_not_tried_again() {
+    let connections = connections_with("unsupported", |settings| settings.db_connections_max = 1);
+    let pid = number(&connections, PID).await;
+    let error = execute(&connections, "SELECT count(*) FROM pg_class FOR UPDATE").await;
+    let error = error.unwrap_err();
+    assert_eq!((error.fault, error.sqlstate.as_deref()), (Fault::Refused, Some("0A000")));
+    assert_eq!(number(&connections, PID).await, pid);
 }

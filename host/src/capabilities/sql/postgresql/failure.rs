@@ -34,12 +34,14 @@ pub struct Report {
     /// The database's code, if it is the database that says it.
     sqlstate: Option<String>,
     message: String,
+    /// Whether it is only that the statement was prepared for tables that have changed since.
+    outdated: bool,
 }
 
 impl Failure {
     /// The connection can't be used, for a reason that the database did not report.
     pub fn broken(message: String) -> Self {
-        Self::Broken(Report { sqlstate: None, message })
+        Self::Broken(Report { sqlstate: None, message, outdated: false })
     }
 
     /// Whether other connections may be in the same state.
@@ -50,12 +52,15 @@ impl Failure {
     /// Whether the connection can serve the next statement.
     pub fn leaves_the_connection_usable(&self) -> bool {
         match self {
-            // Its prepared statements may be of no more use, as after a change of the table.
-            Self::Reported(report) => {
-                !matches!(report.sqlstate.as_deref(), Some("0A000" | "26000"))
-            }
+            Self::Reported(report) => !report.outdated,
             Self::Broken(_) | Self::Unreadable(_) => false,
         }
+    }
+
+    /// Whether the statement was not begun because what is prepared on this connection no longer fits, as after a table was
+    /// dropped and made again. It has changed nothing, and can be prepared again.
+    pub fn is_outdated(&self) -> bool {
+        matches!(self, Self::Reported(Report { outdated: true, .. }))
     }
 
     /// What it means for the transaction.
@@ -64,12 +69,16 @@ impl Failure {
             Phase::Open => in_transaction,
             Phase::OwnTransaction | Phase::Commit => Fault::OutcomeUnknown,
         };
-        let (fault, Report { sqlstate, message }) = match self {
+        let (fault, Report { sqlstate, message, .. }) = match self {
+            // Somebody changed the table in between; the next attempt prepares its statements anew.
+            Self::Reported(report) if report.outdated => (Fault::Conflict, report),
             Self::Reported(report) => {
                 (fault_of(report.sqlstate.as_deref().unwrap_or_default()), report)
             }
             Self::Broken(report) => (lost(Fault::Unavailable), report),
-            Self::Unreadable(message) => (lost(Fault::Refused), Report { sqlstate: None, message }),
+            Self::Unreadable(message) => {
+                return Error { fault: lost(Fault::Refused), sqlstate: None, message };
+            }
         };
         Error { fault, sqlstate, message }
     }
@@ -95,6 +104,7 @@ impl From<sqlx::Error> for Failure {
         let report = Report {
             sqlstate: Some(reported.code().to_owned()),
             message: reported.message().to_owned(),
+            outdated: is_outdated(reported),
         };
         // After anything worse than an error the database closes the connection, perhaps just after it committed.
         if reported.severity() == PgSeverity::Error && !leaves_the_outcome_open(reported.code()) {
@@ -102,6 +112,16 @@ impl From<sqlx::Error> for Failure {
         } else {
             Self::Broken(report)
         }
+    }
+}
+
+/// A statement that was prepared before a table changed, of which PostgreSQL says "cached plan must not change result type",
+/// or that a pooler or somebody's DISCARD has forgotten. The first one's code stands for everything that PostgreSQL can't do,
+/// so its name in the source tells it apart.
+fn is_outdated(reported: &PgDatabaseError) -> bool {
+    match reported.code() {
+        "0A000" => reported.routine() == Some("RevalidateCachedQuery"),
+        code => code == "26000",
     }
 }
 

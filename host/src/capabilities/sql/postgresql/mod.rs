@@ -19,7 +19,7 @@ pub use transaction::Transaction;
 use super::{DatabaseSettings, Tls};
 use crate::bindings::tally::sql::database::{Answer, Error, Isolation, Value};
 use connector::{Checkout, Connector};
-use failure::Phase;
+use failure::{Failure, Phase};
 use health::Health;
 
 /// Prepared statements that one connection keeps; beyond it the one that was used least recently is
@@ -90,7 +90,7 @@ pub struct Connections {
 }
 
 impl Connections {
-    /// Runs one statement in a transaction of its own.
+    /// Runs one statement in a transaction of its own. One that is outdated has changed nothing, and is prepared again, once.
     ///
     /// # Errors
     ///
@@ -103,7 +103,13 @@ impl Connections {
         statement::check(&statement, &parameters)?;
         let mut checkout = Checkout::new(&self.pool).await?;
         let time_max = self.statement_time_max;
-        let answer = statement::run(&mut checkout, statement, parameters, time_max).await;
+        let mut answer = statement::run(&mut checkout, &statement, &parameters, time_max).await;
+        if answer.as_ref().is_err_and(Failure::is_outdated) {
+            if let Err(failure) = statement::forget_prepared(&mut checkout, time_max).await {
+                return checkout.settle(Err(failure), Phase::Open);
+            }
+            answer = statement::run(&mut checkout, &statement, &parameters, time_max).await;
+        }
         checkout.settle(answer, Phase::OwnTransaction)
     }
 

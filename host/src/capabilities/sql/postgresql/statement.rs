@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures_util::TryStreamExt;
 use sqlx::{
-    Arguments, AssertSqlSafe, Column, Either, Executor, Row, TypeInfo, ValueRef,
+    Arguments, AssertSqlSafe, Column, Connection, Either, Executor, Row, TypeInfo, ValueRef,
     postgres::{PgArguments, PgRow, PgValueRef},
 };
 use tokio::time::timeout;
@@ -87,11 +87,11 @@ fn first_word(statement: &str) -> &str {
 /// committed only after its rows and its completion were sent.
 pub async fn run(
     checkout: &mut Checkout,
-    statement: String,
-    parameters: Vec<Value>,
+    statement: &str,
+    parameters: &[Value],
     time_max: Duration,
 ) -> Result<Answer, Failure> {
-    let statement = with_signature(statement, &parameters);
+    let statement = with_signature(statement, parameters);
     let query = sqlx::query_with(AssertSqlSafe(statement), arguments(parameters)?);
     within(time_max, async {
         let mut parts = checkout.connection().fetch_many(query);
@@ -128,6 +128,11 @@ pub async fn control(
     .await
 }
 
+/// Forgets what is prepared on the connection, so that it is prepared anew when it is run next.
+pub async fn forget_prepared(checkout: &mut Checkout, time_max: Duration) -> Result<(), Failure> {
+    within(time_max, async { Ok(checkout.connection().clear_cached_statements().await?) }).await
+}
+
 /// The server enforces the same limit and says so, unless it is out of reach.
 async fn within<T>(
     time_max: Duration,
@@ -144,8 +149,8 @@ async fn within<T>(
 
 /// The statement with a comment that tells its parameters' types. sqlx finds prepared statements by their text alone, and
 /// would send the bytes of one type as those of another.
-fn with_signature(mut statement: String, parameters: &[Value]) -> String {
-    statement.push_str("\n--");
+fn with_signature(statement: &str, parameters: &[Value]) -> String {
+    let mut statement = format!("{statement}\n--");
     statement.extend(parameters.iter().map(|parameter| match parameter {
         Value::Boolean(_) => 'b',
         Value::Integer(_) => 'i',
@@ -155,7 +160,7 @@ fn with_signature(mut statement: String, parameters: &[Value]) -> String {
     statement
 }
 
-fn arguments(parameters: Vec<Value>) -> Result<PgArguments, Failure> {
+fn arguments(parameters: &[Value]) -> Result<PgArguments, Failure> {
     let mut arguments = PgArguments::default();
     for parameter in parameters {
         match parameter {
@@ -163,7 +168,7 @@ fn arguments(parameters: Vec<Value>) -> Result<PgArguments, Failure> {
             Value::Boolean(value) => arguments.add(value),
             Value::Integer(value) => arguments.add(value),
             Value::Real(value) => arguments.add(value),
-            Value::Text(value) => arguments.add(value),
+            Value::Text(value) => arguments.add(value.as_str()),
         }
         .map_err(|error| Failure::broken(format!("a parameter can't be encoded: {error}")))?;
     }

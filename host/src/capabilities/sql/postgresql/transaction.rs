@@ -2,14 +2,21 @@
 
 use std::time::Duration;
 
-use super::{connector::Checkout, failure::Phase, statement};
+use super::{
+    connector::Checkout,
+    failure::{Failure, Phase},
+    statement,
+};
 use crate::bindings::tally::sql::database::{Answer, Error, Fault, Isolation, Value};
 
 /// An open transaction. Dropping it closes its connection, which makes the database roll it back;
 /// [`Self::roll_back`] does that without giving up the connection.
 pub struct Transaction {
     checkout: Checkout,
+    isolation: Isolation,
     statement_time_max: Duration,
+    /// Whether a statement has been answered.
+    begun: bool,
     /// Whether a statement failed, after which PostgreSQL answers COMMIT with success but rolls back.
     failed: bool,
 }
@@ -20,16 +27,12 @@ impl Transaction {
         isolation: Isolation,
         statement_time_max: Duration,
     ) -> Result<Self, Error> {
-        let statement = match isolation {
-            Isolation::ReadCommitted => "BEGIN ISOLATION LEVEL READ COMMITTED",
-            Isolation::RepeatableRead => "BEGIN ISOLATION LEVEL REPEATABLE READ",
-            Isolation::Serializable => "BEGIN ISOLATION LEVEL SERIALIZABLE",
-        };
-        let checkout = control(checkout, statement, statement_time_max, Phase::Open).await?;
-        Ok(Self { checkout, statement_time_max, failed: false })
+        let checkout = control(checkout, begin(isolation), statement_time_max, Phase::Open).await?;
+        Ok(Self { checkout, isolation, statement_time_max, begun: false, failed: false })
     }
 
-    /// Runs one statement.
+    /// Runs one statement. Where the first one is outdated, the transaction is begun again, once: nobody has seen anything
+    /// of it yet.
     ///
     /// # Errors
     ///
@@ -46,13 +49,26 @@ impl Transaction {
         self.failed = true;
         statement::check(&statement, &parameters)?;
         let time_max = self.statement_time_max;
-        match statement::run(&mut self.checkout, statement, parameters, time_max).await {
-            Ok(answer) => {
-                self.failed = false;
-                Ok(answer)
-            }
-            Err(failure) => Err(self.checkout.judge(failure, Phase::Open)),
+        let mut answer =
+            statement::run(&mut self.checkout, &statement, &parameters, time_max).await;
+        if !self.begun && answer.as_ref().is_err_and(Failure::is_outdated) {
+            answer = match self.begin_again().await {
+                Ok(()) => {
+                    statement::run(&mut self.checkout, &statement, &parameters, time_max).await
+                }
+                Err(failure) => Err(failure),
+            };
         }
+        let answer = answer.map_err(|failure| self.checkout.judge(failure, Phase::Open))?;
+        (self.begun, self.failed) = (true, false);
+        Ok(answer)
+    }
+
+    async fn begin_again(&mut self) -> Result<(), Failure> {
+        let time_max = self.statement_time_max;
+        statement::control(&mut self.checkout, "ROLLBACK", time_max).await?;
+        statement::forget_prepared(&mut self.checkout, time_max).await?;
+        statement::control(&mut self.checkout, begin(self.isolation), time_max).await
     }
 
     /// Commits.
@@ -80,6 +96,14 @@ impl Transaction {
                 tracing::debug!("a transaction ended with its connection: {}", error.message);
             }
         }
+    }
+}
+
+fn begin(isolation: Isolation) -> &'static str {
+    match isolation {
+        Isolation::ReadCommitted => "BEGIN ISOLATION LEVEL READ COMMITTED",
+        Isolation::RepeatableRead => "BEGIN ISOLATION LEVEL REPEATABLE READ",
+        Isolation::Serializable => "BEGIN ISOLATION LEVEL SERIALIZABLE",
     }
 }
 

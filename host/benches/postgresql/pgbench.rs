@@ -5,14 +5,14 @@ use std::{fs, path::Path, process::Command, thread, time::Duration};
 /// As `plugins/postgresql-inplace-update` does it.
 pub const INPLACE_UPDATE: &str = "\\set delta 1
 UPDATE user_counter SET counter = counter + :delta, version = version + 1 \
-WHERE user_id = 'count' RETURNING counter;
+WHERE user_id = '1' RETURNING counter;
 ";
 
 /// As `plugins/postgresql-row-level-locking` does it.
 pub const ROW_LEVEL_LOCKING: &str = "BEGIN ISOLATION LEVEL READ COMMITTED;
-SELECT counter FROM user_counter WHERE user_id = 'count' FOR UPDATE \\gset
+SELECT counter FROM user_counter WHERE user_id = '1' FOR UPDATE \\gset
 \\set sum :counter + 1
-UPDATE user_counter SET counter = :sum, version = version + 1 WHERE user_id = 'count';
+UPDATE user_counter SET counter = :sum, version = version + 1 WHERE user_id = '1';
 COMMIT;
 ";
 

@@ -193,7 +193,9 @@ impl From<CallError> for Problem {
     fn from(error: CallError) -> Self {
         use StatusCode as Status;
         let (status, code) = match &error {
-            CallError::Refused(Refusal::Overflow) => (Status::CONFLICT, "overflow"),
+            CallError::Refused(Refusal::Overflow | Refusal::OutOfRange(_)) => {
+                (Status::CONFLICT, "overflow")
+            }
             CallError::Refused(Refusal::Conflict) => (Status::SERVICE_UNAVAILABLE, "conflict"),
             CallError::Refused(Refusal::Unavailable(_)) => {
                 (Status::SERVICE_UNAVAILABLE, "storage-unavailable")
@@ -254,6 +256,7 @@ mod tests {
         let text = String::new;
         let refused = [
             Refusal::Overflow,
+            Refusal::OutOfRange(text()),
             Refusal::Conflict,
             Refusal::Unavailable(text()),
             Refusal::InvalidKey(text()),

@@ -72,6 +72,9 @@ impl fmt::Display for CallError {
             Self::Refused(Error::Overflow) => {
                 f.write_str("the value would leave the signed 64-bit range; it is unchanged")
             }
+            Self::Refused(Error::OutOfRange(why)) => {
+                write!(f, "the value would leave its range: {why}; it is unchanged")
+            }
             Self::Refused(Error::Conflict) => f.write_str(
                 "others were in the way until the retry budget was used up; nothing was changed",
             ),

@@ -121,6 +121,9 @@ impl Lender {
         }
         let times = || LockTimes::of(&plugin.name);
         let locks = has(Capability::FileLock).then(|| (locks.clone(), self.lock_wait_max, times()));
+        if has(Capability::Sql) {
+            settings.push(("counter-key".into(), self.settings.database.db_counter_key.clone()));
+        }
         let database = has(Capability::Sql).then(|| self.database.clone());
         let hazelcast = (has(Capability::HazelcastMap) || has(Capability::HazelcastAtomicLong))
             .then(|| Hazelcast::new(&self.settings.hazelcast, self.lock_wait_max, times()));

@@ -211,7 +211,7 @@ fn while_counts_are_copied_nothing_is_counted_and_the_journal_says_that_they_are
     let (sandbox, database) = (Sandbox::new(), Database::new());
     with_trigger(
         &database,
-        "IF NEW.user_id = 'count' AND NEW.counter > 0 THEN PERFORM pg_advisory_xact_lock(1); END IF;",
+        "IF NEW.user_id = '1' AND NEW.counter > 0 THEN PERFORM pg_advisory_xact_lock(1); END IF;",
     );
     let args = ["--swap-pause-max", "60000", "--db-statement-time-max", "60000"];
     let tally = database.start(&sandbox, &args);
@@ -256,9 +256,9 @@ fn where_the_old_storage_can_not_be_emptied_the_counts_have_moved_all_the_same()
     let (sandbox, database) = (Sandbox::new(), Database::new());
     with_trigger(
         &database,
-        "IF NEW.user_id = 'count' AND NEW.counter = 0 THEN RAISE 'not mine'; END IF;",
+        "IF NEW.user_id = '1' AND NEW.counter = 0 THEN RAISE 'not mine'; END IF;",
     );
-    database.psql("INSERT INTO user_counter VALUES ('count', 7, 0)");
+    database.psql("INSERT INTO user_counter VALUES ('1', 7, 0)");
     let tally = database.start(&sandbox, &["--plugin", "postgresql-inplace-update"]);
     assert_eq!(carry(&tally, "shared-memory-atomic")["carried"]["total"], "7");
     assert!(sandbox.stderr().contains("a part of them stays in"), "{}", sandbox.stderr());

@@ -49,7 +49,7 @@ mod own_plugins;
 mod panics;
 /// Work of plugins at an interval.
 mod periodic;
-/// The PostgreSQL plugins: each method under load, and what becomes of their transactions and tables.
+/// The PostgreSQL plugins: each method under load, and what becomes of their transactions.
 mod postgresql;
 /// A database that goes away, and comes back.
 mod postgresql_outages;
@@ -57,6 +57,8 @@ mod postgresql_outages;
 mod postgresql_swaps;
 /// Hosts that go on where they ended.
 mod resuming;
+/// Tables that others have made, replace and drop, and the row of the default counter.
+mod postgresql_tables;
 /// Every plugin under load, over HTTP: right, or caught.
 mod scenarios;
 /// Clients that are slow on purpose.

@@ -78,7 +78,7 @@ impl From<Error> for entries::Error {
             }
             Error::InvalidKey(why) => entries::Error::InvalidKey(why),
             Error::Overflow => entries::Error::Other("the value is too large".to_string()),
-            Error::Other(why) => entries::Error::Other(why),
+            Error::OutOfRange(why) | Error::Other(why) => entries::Error::Other(why),
         }
     }
 }
@@ -91,12 +91,20 @@ impl entries::Error {
 
     /// Why the entry of `key` was not stored; where the key or its value is the reason, the text names it.
     pub fn of_key(key: &str, error: impl Into<Error>) -> Self {
-        match error.into() {
-            Error::InvalidKey(why) => entries::Error::InvalidKey(format!("\"{key}\": {why}")),
-            Error::Overflow => {
-                entries::Error::Other(format!("the value of \"{key}\" is too large"))
+        error.into().of_key(key).into()
+    }
+}
+
+impl Error {
+    /// The same for who asked for several keys at once: where `key` or its value is the reason, the text names it.
+    pub(crate) fn of_key(self, key: &str) -> Self {
+        match self {
+            Error::InvalidKey(why) => Error::InvalidKey(format!("\"{key}\": {why}")),
+            Error::Overflow => Error::Other(format!("the value of \"{key}\" is too large")),
+            Error::OutOfRange(why) => {
+                Error::Other(format!("the value of \"{key}\" is too large: {why}"))
             }
-            error => error.into(),
+            error => error,
         }
     }
 }

@@ -10,6 +10,11 @@ use clap::{
     value_parser,
 };
 
+use crate::keys::{self, DEFAULT_KEY};
+
+/// The row that users count in elsewhere, where rows belong to users and the first one has the number 1.
+const DEFAULT_ROW: &str = "1";
+
 /// The PostgreSQL database, and the limits on its use.
 #[derive(Args, Clone, Debug, PartialEq, Eq)]
 #[command(next_help_heading = "PostgreSQL")]
@@ -35,6 +40,11 @@ pub struct DatabaseSettings {
     #[arg(long, env, value_name = "PASSWORD", default_value = "postgres", hide_default_value = true, hide_env_values = true, value_parser = StringValueParser::new().map(Secret))]
     pub postgres_password: Secret,
 
+    /// Row (user_id) of the default counter in the table user_counter; other counters are in the rows
+    /// of their own keys.
+    #[arg(long, env, global = true, value_name = "KEY", default_value = DEFAULT_ROW, value_parser = parse_key)]
+    pub db_counter_key: String,
+
     /// Encryption of the connections.
     #[arg(long, env, value_name = "MODE", value_enum, default_value_t = Tls::Prefer)]
     pub db_tls: Tls,
@@ -59,12 +69,16 @@ pub struct DatabaseSettings {
 }
 
 impl DatabaseSettings {
-    /// Which database it is, in words.
+    /// Which database it is, in words; two that hold the default counter in different rows differ.
     pub fn place(&self) -> String {
-        format!(
-            "the database {} of PostgreSQL at {}, port {}",
-            self.postgres_db, self.db_host, self.db_port
-        )
+        let Self {
+            postgres_db: database, db_host: host, db_port: port, db_counter_key: row, ..
+        } = self;
+        let place = format!("the database {database} of PostgreSQL at {host}, port {port}");
+        if row == DEFAULT_ROW {
+            return place;
+        }
+        format!("{place}, with the counter {DEFAULT_KEY} in the row {row}")
     }
 
     /// [`Self::db_checkout_wait_max`] as a duration.
@@ -76,6 +90,10 @@ impl DatabaseSettings {
     pub fn statement_time(&self) -> Duration {
         Duration::from_millis(self.db_statement_time_max.into())
     }
+}
+
+fn parse_key(key: &str) -> Result<String, String> {
+    keys::check(key).map(|()| key.to_owned())
 }
 
 /// When connections are encrypted, and what is checked.

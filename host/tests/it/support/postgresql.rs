@@ -108,7 +108,7 @@ impl Database {
 
     /// Locks the row of the default counter.
     pub fn hold_row(&self) -> RowHeld {
-        self.hold_row_of("count")
+        self.hold_row_of("1")
     }
 
     /// Locks the row of the counter `key`.

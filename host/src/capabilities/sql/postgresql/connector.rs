@@ -11,6 +11,7 @@ use tokio::time::timeout;
 
 use super::{
     failure::{Failure, Phase, is_sqlstate},
+    former_row,
     health::Health,
 };
 use crate::{
@@ -38,10 +39,8 @@ const UNIQUE_VIOLATION: &str = "23505";
 
 /// Opens connections and looks after those that are idle.
 pub struct Connector {
+    settings: DatabaseSettings,
     options: PgConnectOptions,
-    /// Where the database is, for messages.
-    place: String,
-    wait_max: Duration,
     health: Arc<Health>,
 }
 
@@ -58,12 +57,7 @@ impl Connector {
         options: &PgConnectOptions,
         health: Arc<Health>,
     ) -> Self {
-        Self {
-            options: options.clone(),
-            place: settings.place(),
-            wait_max: settings.checkout_wait(),
-            health,
-        }
+        Self { settings: settings.clone(), options: options.clone(), health }
     }
 
     /// Opens a connection, for which the database is created if there is none.
@@ -111,7 +105,7 @@ impl Connector {
         Error {
             fault: Fault::Unavailable,
             sqlstate: None,
-            message: format!("can't reach {}: {why}", self.place),
+            message: format!("can't reach {}: {why}", self.settings.place()),
         }
     }
 }
@@ -126,8 +120,14 @@ impl Manager for Connector {
             return Err(why);
         }
         match self.connect().await {
-            Ok(connection) => {
+            Ok(mut connection) => {
                 self.health.accepted();
+                let mut told = self.health.former_row_told.lock().await;
+                if !*told {
+                    former_row::tell(&mut connection, &self.settings).await;
+                    *told = true;
+                }
+                drop(told);
                 let health = self.health.clone();
                 Ok(Connected { connection, used_last: Instant::now(), health })
             }
@@ -164,12 +164,13 @@ impl Checkout {
     /// Takes an idle connection or opens one, waiting for no longer than the settings allow.
     pub async fn new(pool: &Pool<Connector>) -> Result<Self, Error> {
         let connector = pool.manager();
-        match timeout(connector.wait_max, pool.get()).await {
+        let wait_max = connector.settings.checkout_wait();
+        match timeout(wait_max, pool.get()).await {
             Ok(Ok(object)) => Ok(Self(Some(object))),
             Ok(Err(PoolError::Backend(why))) => Err(connector.unavailable(&why)),
             Ok(Err(error)) => Err(connector.unavailable(&error.to_string())),
             Err(_) => {
-                let waited = connector.wait_max.as_millis();
+                let waited = wait_max.as_millis();
                 Err(connector.unavailable(&format!(
                     "no connection was free or could be opened within {waited} ms (--db-checkout-wait-max)"
                 )))

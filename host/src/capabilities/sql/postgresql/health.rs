@@ -15,6 +15,8 @@ pub struct Health {
     observed: Mutex<Observed>,
     /// Held while the database is being created.
     pub creating: tokio::sync::Mutex<()>,
+    /// Whether the first connection was used to look for a former row.
+    pub former_row_told: tokio::sync::Mutex<bool>,
 }
 
 #[derive(Default)]

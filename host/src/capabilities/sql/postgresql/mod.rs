@@ -2,6 +2,7 @@
 
 mod connector;
 mod failure;
+mod former_row;
 mod health;
 mod statement;
 mod transaction;
@@ -110,7 +111,11 @@ impl Connections {
             }
             answer = statement::run(&mut checkout, &statement, &parameters, time_max).await;
         }
-        checkout.settle(answer, Phase::OwnTransaction)
+        let answer = checkout.settle(answer, Phase::OwnTransaction)?;
+        if statement::creates(&statement) {
+            tracing::info!("a plugin made something in the database: {statement}");
+        }
+        Ok(answer)
     }
 
     /// Begins a transaction.

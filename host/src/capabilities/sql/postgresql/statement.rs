@@ -76,6 +76,11 @@ pub fn check(statement: &str, parameters: &[Value]) -> Result<(), Error> {
     Ok(())
 }
 
+/// Whether it makes a table or the like. After that counters may begin at 0.
+pub fn creates(statement: &str) -> bool {
+    first_word(statement).eq_ignore_ascii_case("CREATE")
+}
+
 /// The letters at the beginning; none where anything else stands there, such as a comment.
 fn first_word(statement: &str) -> &str {
     let statement = statement.trim_ascii_start();

@@ -1,6 +1,6 @@
 //! Adds to a row in a transaction, and then does what no plugin should, depending on the key.
 //!
-//! Needs the grants `sql` and `clocks`.
+//! Needs the grants `sql`, `clocks` and `config`.
 
 #![cfg_attr(target_arch = "wasm32", no_std)]
 

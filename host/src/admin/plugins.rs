@@ -270,7 +270,7 @@ fn check(setup: &Arc<Setup>, name: String, wasm: &[u8]) -> Result<(PathBuf, Uplo
     let path = directory.join(format!("{name}.wasm"));
     let source = Source::File(path.clone());
     if catalog.plugins().iter().any(|known| known.name == name && known.source != source) {
-        return Err(SwapError::BadRequest(format!("there is another plugin {name} already")));
+        return Err(SwapError::Refused(format!("there is another plugin {name} already")));
     }
     let known = KnownPlugin { name: name.clone(), source };
     let inspected = setup

@@ -50,7 +50,7 @@ impl Carry {
         for pool in [&from, &to] {
             if !pool.plugin().exports().lists() {
                 let name = pool.plugin().name();
-                return Err(SwapError::BadRequest(format!(
+                return Err(SwapError::Refused(format!(
                     "the plugin {name} can't list its counters, so they can't be carried"
                 )));
             }
@@ -58,7 +58,7 @@ impl Carry {
         let this = Self { from, to, turn, copied: RefCell::default() };
         if this.source() == this.target() {
             let place = this.source();
-            return Err(SwapError::BadRequest(format!(
+            return Err(SwapError::Refused(format!(
                 "both plugins keep their counters in {place}, so there is nothing to carry"
             )));
         }

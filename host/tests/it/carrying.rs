@@ -55,7 +55,7 @@ fn counts_move_to_a_cluster_and_back_under_load() {
     assert_eq!(ask(tally.address(), "GET /count").count(), 0);
     // An atomic long can be counted on, but nobody can say which there are.
     let refused = swap_and_carry(&tally, "hazelcast-atomic");
-    check_refused(&refused, "bad-request", "can't list its counters");
+    check_refused(&refused, "plugin-refused", "can't list its counters");
 }
 
 #[test]
@@ -207,9 +207,9 @@ fn what_can_not_be_carried_is_refused_before_anything_is_held_back() {
     let grants = "guest_hostile.wasm=shared-memory+file-lock+clocks+log";
     let tally = sandbox.start(&["--grant", grants]);
     let same = swap_and_carry(&tally, "shared-memory-flock");
-    check_refused(&same, "bad-request", "there is nothing to carry");
+    check_refused(&same, "plugin-refused", "there is nothing to carry");
     let silent = swap_and_carry(&tally, hostile.to_str().unwrap());
-    check_refused(&silent, "bad-request", "can't list its counters");
+    check_refused(&silent, "plugin-refused", "can't list its counters");
 
     fs::create_dir_all(sandbox.path().join("state")).unwrap();
     let mut command = sandbox.command(&["--shared-memory-name", "other"]);

@@ -61,6 +61,8 @@ mod resuming;
 mod postgresql_tables;
 /// Every plugin under load, over HTTP: right, or caught.
 mod scenarios;
+/// The description of the API, held against a host by schemathesis.
+mod schemathesis;
 /// Clients that are slow on purpose.
 mod slow_clients;
 /// Plugins that take longer than anybody waits for them.

@@ -105,13 +105,11 @@ pub fn list(cursor: Option<String>, entries_max: u32) -> Result<Page, entries::E
     let limit = Value::Integer(entries_max.into());
     let answer = on_table(|table| match &cursor {
         None => ask(LIST_FIRST, from_ref(&limit)),
-        Some(last) if table.has_integer_ids() => {
-            let last = last.parse().map_err(|_| {
-                Error::Other(format!("\"{last}\" is no cursor of a table with integer keys"))
-            })?;
-            ask(LIST_NEXT, &[limit.clone(), Value::Integer(last)])
-        }
-        Some(last) => ask(LIST_NEXT, &[limit.clone(), Value::Text(last.clone())]),
+        Some(last) => ask(LIST_NEXT, &[limit.clone(), table.listed(last)?]),
+    });
+    let answer = answer.map_err(|error| match error {
+        Error::InvalidKey(why) => Error::Other(format!("that is no cursor: {why}")),
+        error => error,
     })?;
     let is_last = answer.rows.len() < entries_max as usize;
     let rows = answer.rows.into_iter().map(user_id_and_counter);

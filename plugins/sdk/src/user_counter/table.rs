@@ -16,6 +16,9 @@ use crate::{
 /// Characters that the column `user_id` of a table of ours has room for.
 const USER_ID_CHARS_MAX: usize = 255;
 
+/// The longest `user_id` that is listed, in bytes: that of the longest key.
+const LISTED_BYTES_MAX: usize = 256;
+
 const FIND: &str = "SELECT ids.attrelid::bigint, ids.atttypid::bigint, counters.atttypid::bigint \
      FROM pg_attribute ids JOIN pg_attribute counters ON counters.attrelid = ids.attrelid \
      WHERE ids.attrelid = to_regclass('user_counter') \
@@ -98,19 +101,14 @@ impl Table {
         Ok(Some(table))
     }
 
-    /// Whether the table identifies users by integers.
-    pub fn has_integer_ids(&self) -> bool {
-        self.user_id_bits != 0
-    }
-
     /// `row` as the table's `user_id`.
     ///
     /// # Errors
     ///
     /// [`Error::InvalidKey`] where it can't be one.
     pub fn user_id(&self, row: &str) -> Result<Value, Error> {
-        if !self.has_integer_ids() {
-            return text_user_id(row);
+        if self.user_id_bits == 0 {
+            return text_user_id(row, USER_ID_CHARS_MAX);
         }
         let [smallest, largest] = range(self.user_id_bits);
         let number = row.parse().ok().filter(|id| (smallest..=largest).contains(id));
@@ -121,6 +119,15 @@ impl Table {
                  {smallest} to {largest}, as one writes it, and \"{row}\" is none"
             ))
         })
+    }
+
+    /// `row` as a `user_id` that is listed: tables of others may hold longer texts than ours.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidKey`] where it can't be one.
+    pub fn listed(&self, row: &str) -> Result<Value, Error> {
+        if self.user_id_bits == 0 { text_user_id(row, LISTED_BYTES_MAX) } else { self.user_id(row) }
     }
 
     /// An overflow of a column that is narrower than the contract's values says so.
@@ -137,10 +144,10 @@ impl Table {
     }
 }
 
-fn text_user_id(row: &str) -> Result<Value, Error> {
-    if USER_ID_CHARS_MAX < row.chars().count() || row.contains('\0') {
+fn text_user_id(row: &str, chars_max: usize) -> Result<Value, Error> {
+    if chars_max < row.chars().count() || row.contains('\0') {
         return Err(Error::InvalidKey(format!(
-            "PostgreSQL holds keys of at most {USER_ID_CHARS_MAX} characters, none of them NUL"
+            "PostgreSQL holds keys of at most {chars_max} characters, none of them NUL"
         )));
     }
     Ok(Value::Text(String::from(row)))

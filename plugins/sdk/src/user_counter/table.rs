@@ -108,7 +108,7 @@ impl Table {
     /// [`Error::InvalidKey`] where it can't be one.
     pub fn user_id(&self, row: &str) -> Result<Value, Error> {
         if self.user_id_bits == 0 {
-            return text_user_id(row, USER_ID_CHARS_MAX);
+            return text_user_id(row);
         }
         let [smallest, largest] = range(self.user_id_bits);
         let number = row.parse().ok().filter(|id| (smallest..=largest).contains(id));
@@ -127,7 +127,13 @@ impl Table {
     ///
     /// [`Error::InvalidKey`] where it can't be one.
     pub fn listed(&self, row: &str) -> Result<Value, Error> {
-        if self.user_id_bits == 0 { text_user_id(row, LISTED_BYTES_MAX) } else { self.user_id(row) }
+        if self.user_id_bits != 0 {
+            return self.user_id(row);
+        }
+        if !(1..=LISTED_BYTES_MAX).contains(&row.len()) || row.contains('\0') {
+            return Err(Error::InvalidKey(format!("\"{row}\" is no key")));
+        }
+        Ok(Value::Text(String::from(row)))
     }
 
     /// An overflow of a column that is narrower than the contract's values says so.
@@ -144,10 +150,10 @@ impl Table {
     }
 }
 
-fn text_user_id(row: &str, chars_max: usize) -> Result<Value, Error> {
-    if chars_max < row.chars().count() || row.contains('\0') {
+fn text_user_id(row: &str) -> Result<Value, Error> {
+    if USER_ID_CHARS_MAX < row.chars().count() || row.contains('\0') {
         return Err(Error::InvalidKey(format!(
-            "PostgreSQL holds keys of at most {chars_max} characters, none of them NUL"
+            "PostgreSQL holds keys of at most {USER_ID_CHARS_MAX} characters, none of them NUL"
         )));
     }
     Ok(Value::Text(String::from(row)))

@@ -27,6 +27,9 @@ use health::Health;
 /// forgotten.
 const PREPARED_STATEMENTS_MAX: usize = 100;
 
+/// Characters of a statement that are logged.
+const LOGGED_CHARS_MAX: usize = 200;
+
 /// A database that can be lent. Nothing is connected until a statement is run.
 pub struct Database {
     settings: DatabaseSettings,
@@ -113,7 +116,8 @@ impl Connections {
         }
         let answer = checkout.settle(answer, Phase::OwnTransaction)?;
         if statement::creates(&statement) {
-            tracing::info!("a plugin made something in the database: {statement}");
+            let statement: String = statement.chars().take(LOGGED_CHARS_MAX).collect();
+            tracing::info!("a plugin made something in the database: {statement:?}");
         }
         Ok(answer)
     }

@@ -187,7 +187,7 @@ fn an_upload_is_checked_before_it_is_written() {
         (&"x".repeat(65), atomic(), 400, "bad-request"),
         ("mine.wasm", atomic(), 400, "bad-request"),
         ("%2Ftmp%2Fmine", atomic(), 400, "bad-request"),
-        ("disk-flock", atomic(), 400, "bad-request"),
+        ("disk-flock", atomic(), 422, "plugin-refused"),
     ] {
         let answer = upload(&tally, name, wasm);
         assert_eq!((answer.status, answer.problem().as_str()), (status, code), "{name}");

@@ -55,10 +55,10 @@ mod postgresql;
 mod postgresql_outages;
 /// Swaps between methods that may overlap.
 mod postgresql_swaps;
-/// Hosts that go on where they ended.
-mod resuming;
 /// Tables that others have made, replace and drop, and the row of the default counter.
 mod postgresql_tables;
+/// Hosts that go on where they ended.
+mod resuming;
 /// Every plugin under load, over HTTP: right, or caught.
 mod scenarios;
 /// The description of the API, held against a host by schemathesis.

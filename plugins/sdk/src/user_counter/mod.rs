@@ -108,8 +108,8 @@ pub fn list(cursor: Option<String>, entries_max: u32) -> Result<Page, entries::E
         Some(last) => ask(LIST_NEXT, &[limit.clone(), table.listed(last)?]),
     });
     let answer = answer.map_err(|error| match error {
-        Error::InvalidKey(why) => Error::Other(format!("that is no cursor: {why}")),
-        error => error,
+        Error::InvalidKey(_) => entries::Error::of_cursor(&cursor.unwrap_or_default()),
+        error => error.into(),
     })?;
     let is_last = answer.rows.len() < entries_max as usize;
     let rows = answer.rows.into_iter().map(user_id_and_counter);

@@ -200,6 +200,7 @@ impl From<CallError> for Problem {
             CallError::Refused(Refusal::Unavailable(_)) => {
                 (Status::SERVICE_UNAVAILABLE, "storage-unavailable")
             }
+            CallError::Refused(Refusal::Full(_)) => (Status::INSUFFICIENT_STORAGE, "storage-full"),
             CallError::Refused(Refusal::InvalidKey(_)) => (Status::BAD_REQUEST, "invalid-key"),
             CallError::Refused(Refusal::OutcomeUnknown(_)) => {
                 (Status::INTERNAL_SERVER_ERROR, "outcome-unknown")
@@ -259,6 +260,7 @@ mod tests {
             Refusal::OutOfRange(text()),
             Refusal::Conflict,
             Refusal::Unavailable(text()),
+            Refusal::Full(text()),
             Refusal::InvalidKey(text()),
             Refusal::OutcomeUnknown(text()),
             Refusal::Other(text()),

@@ -78,10 +78,13 @@ impl fmt::Display for CallError {
             Self::Refused(Error::Conflict) => f.write_str(
                 "others were in the way until the retry budget was used up; nothing was changed",
             ),
-            Self::Refused(Error::Unavailable(why) | Error::InvalidKey(why) | Error::Other(why)) => {
-                f.write_str(why)
-            }
-            Self::InvalidCursor(why) => f.write_str(why),
+            Self::Refused(
+                Error::Unavailable(why)
+                | Error::Full(why)
+                | Error::InvalidKey(why)
+                | Error::Other(why),
+            )
+            | Self::InvalidCursor(why) => f.write_str(why),
             Self::Refused(Error::OutcomeUnknown(why)) => write!(f, "{why}; {UNKNOWN}"),
             Self::Trapped(reason) => write!(f, "the plugin broke off: {reason}; {UNKNOWN}"),
             Self::TimedOut => {

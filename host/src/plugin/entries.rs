@@ -95,6 +95,7 @@ fn refused(error: Error) -> CallError {
     CallError::Refused(match error {
         Error::InvalidCursor(why) => return CallError::InvalidCursor(why),
         Error::Unavailable(why) => Refusal::Unavailable(why),
+        Error::Full(why) => Refusal::Full(why),
         Error::InvalidKey(why) => Refusal::InvalidKey(why),
         Error::Other(why) => Refusal::Other(why),
     })

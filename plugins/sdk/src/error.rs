@@ -8,8 +8,9 @@ impl From<cells::Error> for Error {
     fn from(error: cells::Error) -> Self {
         match error {
             cells::Error::Overflow => Error::Overflow,
-            cells::Error::Full(capacity) => Error::Unavailable(format!(
-                "the shared-memory region is full: it has room for {capacity} keys"
+            cells::Error::Full(capacity) => Error::Full(format!(
+                "the shared-memory region is full: it has room for {capacity} keys beside the default counter; \
+                 a new region has room for as many as --shared-memory-capacity says"
             )),
             cells::Error::InvalidKey => Error::InvalidKey("a key has 1 to 256 bytes".to_string()),
             cells::Error::Unavailable(why) => Error::Unavailable(why),
@@ -31,11 +32,17 @@ impl From<locks::Error> for Error {
 /// <https://www.postgresql.org/docs/current/errcodes-appendix.html>
 const NUMERIC_VALUE_OUT_OF_RANGE: &str = "22003";
 
+/// What it reports when a table has no room to grow. <https://www.postgresql.org/docs/current/errcodes-appendix.html>
+const DISK_FULL: &str = "53100";
+
 impl From<database::Error> for Error {
     fn from(error: database::Error) -> Self {
         use database::Fault;
         match (error.fault, error.sqlstate.as_deref()) {
             (Fault::Conflict, _) => Error::Conflict,
+            (Fault::Unavailable, Some(DISK_FULL)) => {
+                Error::Full(format!("the database has no room: {}", error.message))
+            }
             (Fault::Unavailable, _) => Error::Unavailable(error.message),
             (Fault::OutcomeUnknown, _) => Error::OutcomeUnknown(error.message),
             (Fault::Refused, Some(NUMERIC_VALUE_OUT_OF_RANGE)) => Error::Overflow,
@@ -76,6 +83,7 @@ impl From<Error> for entries::Error {
             Error::Unavailable(why) | Error::OutcomeUnknown(why) => {
                 entries::Error::Unavailable(why)
             }
+            Error::Full(why) => entries::Error::Full(why),
             Error::InvalidKey(why) => entries::Error::InvalidKey(why),
             Error::Overflow => entries::Error::Other("the value is too large".to_string()),
             Error::OutOfRange(why) | Error::Other(why) => entries::Error::Other(why),

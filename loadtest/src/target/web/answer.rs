@@ -26,7 +26,7 @@ struct Problem {
 
 /// How an increment ended that was answered with `status`. `body` is `None` when the connection broke inside it.
 ///
-/// A client error (4xx) and 503 say that the increment was refused. Any other error may have struck after the counter was
+/// A client error (4xx), 503 and 507 say that the increment was refused. Any other error may have struck after the counter was
 /// changed, and an answer that is neither success nor error is none that the contract knows: the outcome is unknown.
 pub(super) fn outcome(status: StatusCode, body: Option<&[u8]>) -> Outcome {
     match (status, body) {
@@ -34,7 +34,9 @@ pub(super) fn outcome(status: StatusCode, body: Option<&[u8]>) -> Outcome {
         (StatusCode::OK, None) => {
             Outcome::Unknown { reason: "the connection broke inside the answer".to_owned() }
         }
-        (StatusCode::SERVICE_UNAVAILABLE, _) => Outcome::Failed { reason: reason(status, body) },
+        (StatusCode::SERVICE_UNAVAILABLE | StatusCode::INSUFFICIENT_STORAGE, _) => {
+            Outcome::Failed { reason: reason(status, body) }
+        }
         _ if status.is_client_error() => Outcome::Failed { reason: reason(status, body) },
         _ => Outcome::Unknown { reason: reason(status, body) },
     }
@@ -102,6 +104,7 @@ mod tests {
                 Some(r#"{"title":"overloaded","status":503}"#),
                 failed("503 Service Unavailable: overloaded"),
             ),
+            (507, None, failed("507 Insufficient Storage")),
             (
                 500,
                 Some(r#"{"detail":"the plugin trapped"}"#),

@@ -31,14 +31,15 @@ pub fn list(cursor: Option<String>, entries_max: u32) -> Result<Page, Error> {
     Ok(Page { entries, next: page.next.map(|next| next.to_string()) })
 }
 
-/// Stores each value in its cell.
+/// Stores each value in its cell. What is 0 needs no cell, so its place is free for another key.
 ///
 /// # Errors
 ///
 /// Any of [`Error`].
 pub fn put(entries: Vec<Entry>) -> Result<(), Error> {
     for Entry { key, value } in entries {
-        cells::store(&key, value).map_err(|error| Error::of_key(&key, error))?;
+        let stored = if value == 0 { cells::clear(&key) } else { cells::store(&key, value) };
+        stored.map_err(|error| Error::of_key(&key, error))?;
     }
     Ok(())
 }

@@ -22,6 +22,10 @@ impl Host for SharedMemoryCtx {
         Ok(self.region.compare_exchange(&key, expected, new).map_err(Error::from))
     }
 
+    fn clear(&mut self, key: String) -> Answer<()> {
+        Ok(self.region.clear(&key).map_err(Error::from))
+    }
+
     fn list(&mut self, start: u64, cells_max: u32) -> wasmtime::Result<Option<Page>> {
         let Some((cells, next)) = self.region.list(start, cells_max) else { return Ok(None) };
         let cells = cells.into_iter().map(|(key, value)| Cell { key, value }).collect();

@@ -12,7 +12,7 @@ use proptest::prelude::*;
 
 use super::{
     CellError, Region,
-    region::{CELLS_PER_LIST_MAX, SLOTS_PER_LIST_MAX},
+    region::{CELLS_PER_LIST_MAX, RESERVED, SLOTS_PER_LIST_MAX},
 };
 
 fn region(capacity: u32) -> (tempfile::TempDir, Region) {
@@ -40,6 +40,46 @@ fn a_full_region_says_so_and_keeps_counting_the_keys_it_has() {
     assert_eq!(region.add("c", 1), Err(CellError::Full(2)));
     assert_eq!(region.load("c"), Ok(0));
     assert_eq!(region.add("b", 1), Ok(2));
+}
+
+#[test]
+fn a_full_region_still_counts_what_is_behind_inc_and_has_plugins_tried() {
+    for capacity in [1, 2, 3, 8] {
+        let (_dir, region) = region(capacity);
+        for idx in 0..capacity {
+            region.add(&idx.to_string(), 1).unwrap();
+        }
+        assert_eq!(region.add("one more", 1), Err(CellError::Full(capacity)));
+        for key in RESERVED {
+            assert_eq!(region.add(key, 1), Ok(1), "{key}");
+            region.clear(key).unwrap();
+            assert_eq!(region.add(key, 2), Ok(2), "{key}");
+        }
+        assert_eq!(region.keys(), u64::from(capacity));
+    }
+}
+
+#[test]
+fn the_place_of_a_key_that_was_cleared_is_free_for_another() {
+    let (dir, region) = region(2);
+    let other = Region::open(&dir.path().join("region"), 2).unwrap();
+    region.store("0", 7).unwrap();
+    for idx in 0..100 {
+        let (old, new) = (idx.to_string(), (idx + 1).to_string());
+        assert_eq!(other.add(&new, 1), Ok(1), "{new}");
+        assert_eq!(region.add("too many", 1), Err(CellError::Full(2)));
+        region.clear(&old).unwrap();
+        assert_eq!((other.load(&old), other.load(&new)), (Ok(0), Ok(1)));
+        assert_eq!(list_all(&region, 9), [(new, 1)]);
+    }
+}
+
+#[test]
+fn clearing_makes_no_key() {
+    let (_dir, region) = region(2);
+    region.clear("a").unwrap();
+    assert_eq!((list_all(&region, 9), region.keys()), (vec![], 0));
+    assert_eq!(region.clear(""), Err(CellError::InvalidKey));
 }
 
 #[test]
@@ -93,9 +133,10 @@ fn a_damaged_header_is_refused() {
         drop(Region::open(&path, 8).unwrap());
         let mut content = fs::read(&path).unwrap();
         content[offset..offset + 8].fill(0xff);
-        fs::write(&path, content).unwrap();
+        fs::write(&path, &content).unwrap();
         let message = Region::open(&path, 8).err().unwrap().to_string();
         assert!(message.contains(expected), "{message}");
+        assert_eq!(fs::read(&path).unwrap(), content);
     }
 }
 
@@ -113,7 +154,7 @@ fn a_slot_whose_maker_died_before_the_tag_is_used_again() {
     let path = dir.path().join("region");
     let mut content = fs::read(&path).unwrap();
     // All but the tag of every slot: what a dying process may leave behind.
-    for slot in content[64..].chunks_mut(320) {
+    for slot in content[64..].chunks_mut(320).filter(|slot| slot[..8] == [0; 8]) {
         slot[8..].fill(0xaa);
     }
     fs::write(&path, content).unwrap();
@@ -167,13 +208,13 @@ fn processes_that_make_the_same_keys_at_the_same_time_lose_none() {
     assert_eq!(region.add("one more", 1), Err(CellError::Full(5_000)), "each key was made once");
 }
 
-/// All pages of a listing, each checked against the limits.
+/// All pages of a listing, each checked against the limits; without the keys that each region has.
 fn list_all(region: &Region, cells_max: u32) -> Vec<(String, i64)> {
     let (mut cells, mut start) = (Vec::new(), 0);
     loop {
         let (page, next) = region.list(start, cells_max).expect("a place in the region");
         assert!(page.len() <= CELLS_PER_LIST_MAX.min(cells_max as usize));
-        cells.extend(page);
+        cells.extend(page.into_iter().filter(|(key, _)| !RESERVED.contains(&key.as_str())));
         let Some(next) = next else { return cells };
         assert!(start < next && next - start <= SLOTS_PER_LIST_MAX as u64, "{start} to {next}");
         start = next;
@@ -247,7 +288,7 @@ fn slots_that_another_process_damaged_are_not_listed() {
     region.store("a", 5).unwrap();
     let path = dir.path().join("region");
     let intact = fs::read(&path).unwrap();
-    for (offset, damage) in [(16, 0), (16, 257), (16, u64::MAX), (24, u64::MAX)] {
+    for (offset, damage) in [(24, 0), (24, 257), (24, u64::MAX), (32, u64::MAX)] {
         let mut content = intact.clone();
         for slot in content[64..].chunks_mut(320) {
             slot[offset..offset + 8].copy_from_slice(&damage.to_le_bytes());
@@ -256,26 +297,32 @@ fn slots_that_another_process_damaged_are_not_listed() {
         assert_eq!(region.list(0, 9), Some((vec![], None)), "{damage} at {offset}");
     }
     fs::write(&path, intact).unwrap();
-    assert_eq!(region.list(0, 9), Some((vec![("a".into(), 5)], None)));
+    assert_eq!(list_all(&region, 9), [("a".into(), 5)]);
 }
 
 proptest! {
     #[test]
-    fn a_region_behaves_as_a_map(steps in prop::collection::vec(("[abc]{1,3}", -5i64..5, any::<bool>()), 0..200)) {
+    fn a_region_behaves_as_a_map(steps in prop::collection::vec(("[abc]{1,3}", -5i64..5, 0..3), 0..200)) {
         let (_dir, region) = region(64);
         let mut model: HashMap<String, i64> = HashMap::new();
-        for (key, value, add) in steps {
+        for (key, value, step) in steps {
             let cell = model.entry(key.clone()).or_default();
-            if add {
+            if step == 0 {
                 *cell += value;
                 prop_assert_eq!(region.add(&key, value), Ok(*cell));
-            } else {
+            } else if step == 1 {
                 *cell = value;
                 prop_assert_eq!(region.store(&key, value), Ok(()));
+            } else {
+                model.remove(&key);
+                prop_assert_eq!(region.clear(&key), Ok(()));
             }
+            prop_assert_eq!(region.keys(), model.len() as u64);
         }
-        for (key, value) in model {
-            prop_assert_eq!(region.load(&key), Ok(value));
-        }
+        let mut listed = list_all(&region, 7);
+        let mut expected: Vec<_> = model.into_iter().collect();
+        listed.sort();
+        expected.sort();
+        prop_assert_eq!(listed, expected);
     }
 }

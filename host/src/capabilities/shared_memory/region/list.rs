@@ -2,8 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use super::{HEADER_WORDS, KEY_LEN_WORD, KEY_WORD, Region, SLOT_WORDS, TAG_WORD, WORD_BYTES};
-use crate::keys::KEY_BYTES_MAX;
+use super::Region;
 
 /// Slots that one call looks at, so that it holds its worker for about a millisecond.
 pub const SLOTS_PER_LIST_MAX: usize = 16_384;
@@ -17,7 +16,7 @@ impl Region {
     /// At most `cells_max` keys and their values, from slot number `start` on, and the number of
     /// the slot with which to go on; none after the last slot. None at all where there is no slot `start`.
     ///
-    /// A key stays in its slot, so following the numbers from 0 shows each key exactly once.
+    /// A key stays in its slot until it is removed, so following the numbers from 0 shows each key exactly once.
     pub fn list(&self, start: u64, cells_max: u32) -> Option<Cells> {
         let slot_count = self.slot_mask + 1;
         let cells_max = usize::try_from(cells_max).unwrap_or(usize::MAX).min(CELLS_PER_LIST_MAX);
@@ -28,24 +27,18 @@ impl Region {
             if cells.len() == cells_max {
                 return Some((cells, Some(number as u64)));
             }
-            cells.extend(self.cell(HEADER_WORDS + number * SLOT_WORDS));
+            cells.extend(self.listed(number));
         }
         Some((cells, (end < slot_count).then_some(end as u64)))
     }
 
-    /// The key and the value in a slot; none where there is no key, or what another process left
-    /// there is none.
-    fn cell(&self, slot: usize) -> Option<(String, i64)> {
-        if self.words[slot + TAG_WORD].load(Ordering::Acquire) == 0 {
+    /// The key and the value in a slot; none where there is no key.
+    fn listed(&self, number: usize) -> Option<(String, i64)> {
+        let slot = self.slot(number);
+        if slot.tag() == 0 {
             return None;
         }
-        let len = self.words[slot + KEY_LEN_WORD].load(Ordering::Relaxed);
-        let len = usize::try_from(len).ok().filter(|len| (1..=KEY_BYTES_MAX).contains(len))?;
-        let words = &self.words[slot + KEY_WORD..][..len.div_ceil(WORD_BYTES)];
-        let mut bytes: Vec<u8> =
-            words.iter().flat_map(|word| word.load(Ordering::Relaxed).to_le_bytes()).collect();
-        bytes.truncate(len);
-        let key = String::from_utf8(bytes).ok()?;
-        Some((key, self.value(slot).load(Ordering::SeqCst).cast_signed()))
+        let cell = slot.enter()?;
+        Some((cell.key()?, cell.value().load(Ordering::SeqCst).cast_signed()))
     }
 }

@@ -1,38 +1,35 @@
 //! A region: a table of named 64-bit cells in a file that several processes have mapped.
 //!
 //! Layout, in 64-bit words: a header of [`HEADER_WORDS`], then slots of [`SLOT_WORDS`] each, an open
-//! hash table with linear probing. Keys are added and never removed, so that a slot, once found,
-//! stays where it is, and reading needs no lock. Adding a key takes the file's lock; because the
-//! slot's tag is written last, a process that dies in the middle leaves an empty slot behind.
+//! hash table with linear probing. A key stays in its slot until it is removed, and finding it needs no lock. Adding and
+//! removing one takes the file's lock; each is done by one last step, so a process that dies before leaves nothing.
 
 mod list;
+mod lock;
+mod slot;
+mod table;
 
 use std::{
     fs::{File, OpenOptions},
-    hash::Hasher,
     io::{self, Read},
     os::unix::fs::OpenOptionsExt,
     path::Path,
-    sync::{
-        Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
-    thread,
-    time::{Duration, Instant},
+    sync::{Mutex, atomic::Ordering},
+    time::Duration,
 };
 
-use rustix::fs::{FallocateFlags, FlockOperation, OFlags};
-use siphasher::sip::SipHasher13;
+use rustix::fs::{FallocateFlags, OFlags};
 
+use self::{lock::FileLock, slot::SLOT_WORDS, table::Key};
 use super::mapped::{MappedWords, WORD_BYTES};
-use crate::keys;
 #[cfg(test)]
 pub(super) use list::{CELLS_PER_LIST_MAX, SLOTS_PER_LIST_MAX};
+pub(super) use table::RESERVED;
 
 /// "TALLYRGN" as a little-endian word; written last, so that a half-made region is recognised.
 const MAGIC: u64 = u64::from_le_bytes(*b"TALLYRGN");
 /// Version of the layout.
-const VERSION: u64 = 1;
+const VERSION: u64 = 2;
 
 const HEADER_WORDS: usize = 8;
 const MAGIC_WORD: usize = 0;
@@ -41,19 +38,9 @@ const CAPACITY_WORD: usize = 2;
 const SEED_WORDS: [usize; 2] = [3, 4];
 const KEYS_WORD: usize = 5;
 
-/// A slot is five cache lines: tag, value, key length, key; the rest is unused.
-const SLOT_WORDS: usize = 40;
-const TAG_WORD: usize = 0;
-const VALUE_WORD: usize = 1;
-const KEY_LEN_WORD: usize = 2;
-const KEY_WORD: usize = 3;
-const _: () = assert!(KEY_WORD * WORD_BYTES + keys::KEY_BYTES_MAX <= SLOT_WORDS * WORD_BYTES);
-
 /// Fewest and most keys that a region may be made for.
 pub const CAPACITY_RANGE: std::ops::RangeInclusive<u32> = 1..=16_777_216;
 
-/// How long a new key waits for another process that is adding one, which takes microseconds.
-const TABLE_LOCK_WAIT: Duration = Duration::from_millis(10);
 /// How long opening a region waits for another process that is making it.
 const OPEN_LOCK_WAIT: Duration = Duration::from_secs(2);
 
@@ -62,9 +49,9 @@ const OPEN_LOCK_WAIT: Duration = Duration::from_secs(2);
 pub enum CellError {
     /// The sum would leave the signed 64-bit range.
     Overflow,
-    /// All places for keys are taken: this many.
+    /// All places for keys are taken: this many, and the reserved ones.
     Full(u32),
-    /// The key is not 1 to [`keys::KEY_BYTES_MAX`] bytes long.
+    /// The key is not 1 to [`crate::keys::KEY_BYTES_MAX`] bytes long.
     InvalidKey,
     /// Another process holds the key table.
     TableLocked,
@@ -73,7 +60,7 @@ pub enum CellError {
 /// A mapped region.
 pub struct Region {
     words: MappedWords,
-    /// Held open for its lock, which protects the addition of keys.
+    /// Held open for its lock, which protects the addition and removal of keys.
     file: File,
     /// The file's lock is one for the whole process, so its threads need one among themselves.
     adding: Mutex<()>,
@@ -122,7 +109,8 @@ impl Region {
         if word(VERSION_WORD) != VERSION {
             let version = word(VERSION_WORD);
             return Err(io::Error::other(format!(
-                "its layout is version {version}, not {VERSION}"
+                "its layout is version {version}, not {VERSION}, so another release of Tally made it; choose another \
+                 --shared-memory-name, or remove the file, which gives up the counts in it"
             )));
         }
         let capacity = u32::try_from(word(CAPACITY_WORD))
@@ -132,15 +120,16 @@ impl Region {
         let seed = SEED_WORDS.map(word);
         let words = MappedWords::new(&file, HEADER_WORDS + slots(capacity) * SLOT_WORDS)
             .map_err(|error| io::Error::other(format!("its table can't be mapped: {error}")))?;
+        let slot_mask = slots(capacity) - 1;
         drop(locked);
-        Ok(Self {
-            words,
-            file,
-            adding: Mutex::new(()),
-            seed,
-            capacity,
-            slot_mask: slots(capacity) - 1,
-        })
+        let this = Self { words, file, adding: Mutex::new(()), seed, capacity, slot_mask };
+        this.reserve().map_err(|_| io::Error::other("its table is damaged, or locked"))?;
+        Ok(this)
+    }
+
+    /// Sets aside the places of the keys that a full region has, too. Whoever made it may have died before.
+    fn reserve(&self) -> Result<(), CellError> {
+        RESERVED.iter().try_for_each(|key| self.find_or_add(&Key::new(key)?).map(drop))
     }
 
     /// How many keys the region has room for.
@@ -154,11 +143,8 @@ impl Region {
     ///
     /// [`CellError::InvalidKey`].
     pub fn load(&self, key: &str) -> Result<i64, CellError> {
-        let key = Key::new(key)?;
-        match self.find(&key) {
-            Probe::Found(slot) => Ok(self.value(slot).load(Ordering::SeqCst).cast_signed()),
-            Probe::Absent(_) | Probe::NoRoom => Ok(0),
-        }
+        let cell = self.find(&Key::new(key)?);
+        Ok(cell.map_or(0, |cell| cell.value().load(Ordering::SeqCst).cast_signed()))
     }
 
     /// Replaces the value of a cell.
@@ -167,8 +153,8 @@ impl Region {
     ///
     /// All but [`CellError::Overflow`].
     pub fn store(&self, key: &str, value: i64) -> Result<(), CellError> {
-        let slot = self.find_or_add(&Key::new(key)?)?;
-        self.value(slot).store(value.cast_unsigned(), Ordering::SeqCst);
+        let cell = self.find_or_add(&Key::new(key)?)?;
+        cell.value().store(value.cast_unsigned(), Ordering::SeqCst);
         Ok(())
     }
 
@@ -178,7 +164,8 @@ impl Region {
     ///
     /// Any [`CellError`].
     pub fn add(&self, key: &str, delta: i64) -> Result<i64, CellError> {
-        let cell = self.value(self.find_or_add(&Key::new(key)?)?);
+        let cell = self.find_or_add(&Key::new(key)?)?;
+        let cell = cell.value();
         let mut current = cell.load(Ordering::SeqCst);
         loop {
             let sum = current.cast_signed().checked_add(delta).ok_or(CellError::Overflow)?;
@@ -196,146 +183,34 @@ impl Region {
     ///
     /// All but [`CellError::Overflow`].
     pub fn compare_exchange(&self, key: &str, expected: i64, new: i64) -> Result<i64, CellError> {
-        let cell = self.value(self.find_or_add(&Key::new(key)?)?);
+        let cell = self.find_or_add(&Key::new(key)?)?;
         let (expected, new) = (expected.cast_unsigned(), new.cast_unsigned());
-        let outcome = cell.compare_exchange(expected, new, Ordering::SeqCst, Ordering::SeqCst);
+        let outcome =
+            cell.value().compare_exchange(expected, new, Ordering::SeqCst, Ordering::SeqCst);
         let (Ok(found) | Err(found)) = outcome;
         Ok(found.cast_signed())
     }
 
-    fn value(&self, slot: usize) -> &AtomicU64 {
-        &self.words[slot + VALUE_WORD]
-    }
-
-    fn find_or_add(&self, key: &Key) -> Result<usize, CellError> {
-        match self.find(key) {
-            Probe::Found(slot) => Ok(slot),
-            Probe::Absent(_) | Probe::NoRoom => self.add_key(key),
+    /// Sets a cell to 0 and removes it, unless somebody uses it at that moment or it is reserved; then it
+    /// stays. A cell that does not exist is not made.
+    ///
+    /// # Errors
+    ///
+    /// [`CellError::InvalidKey`], and [`CellError::TableLocked`], in which case the value is 0.
+    pub fn clear(&self, key: &str) -> Result<(), CellError> {
+        let key = Key::new(key)?;
+        match self.find(&key) {
+            Some(cell) => cell.value().store(0, Ordering::SeqCst),
+            None => return Ok(()),
         }
-    }
-
-    /// Looks for a key, without a lock.
-    fn find(&self, key: &Key) -> Probe {
-        let tag = self.tag(key);
-        // The lowest bit of every tag is set, so it is no use for choosing a slot.
-        let first = (tag >> 1) as usize;
-        for step in 0..=self.slot_mask {
-            let slot = HEADER_WORDS + (first.wrapping_add(step) & self.slot_mask) * SLOT_WORDS;
-            match self.words[slot + TAG_WORD].load(Ordering::Acquire) {
-                0 => return Probe::Absent(slot),
-                found if found == tag && self.holds(slot, key) => return Probe::Found(slot),
-                _ => {}
-            }
-        }
-        Probe::NoRoom
-    }
-
-    fn holds(&self, slot: usize, key: &Key) -> bool {
-        self.words[slot + KEY_LEN_WORD].load(Ordering::Relaxed) == key.len() as u64
-            && key.words().enumerate().all(|(idx, word)| {
-                self.words[slot + KEY_WORD + idx].load(Ordering::Relaxed) == word
-            })
-    }
-
-    fn add_key(&self, key: &Key) -> Result<usize, CellError> {
-        let _adding = self.adding.lock().unwrap_or_else(PoisonError::into_inner);
-        let _locked = FileLock::take(&self.file, TABLE_LOCK_WAIT)
-            .ok()
-            .flatten()
-            .ok_or(CellError::TableLocked)?;
-        let slot = match self.find(key) {
-            Probe::Found(slot) => return Ok(slot),
-            Probe::NoRoom => return Err(CellError::Full(self.capacity)),
-            Probe::Absent(slot) => slot,
-        };
-        let keys = &self.words[KEYS_WORD];
-        if keys.load(Ordering::Relaxed) >= u64::from(self.capacity) {
-            return Err(CellError::Full(self.capacity));
-        }
-        self.words[slot + KEY_LEN_WORD].store(key.len() as u64, Ordering::Relaxed);
-        for (idx, word) in key.words().enumerate() {
-            self.words[slot + KEY_WORD + idx].store(word, Ordering::Relaxed);
-        }
-        self.value(slot).store(0, Ordering::Relaxed);
-        // Publishes all of the above to those who look without a lock.
-        self.words[slot + TAG_WORD].store(self.tag(key), Ordering::Release);
-        keys.fetch_add(1, Ordering::Relaxed);
-        Ok(slot)
-    }
-
-    /// A keyed hash, so that nobody can choose keys that all probe the same slots; never 0.
-    fn tag(&self, key: &Key) -> u64 {
-        let mut hasher = SipHasher13::new_with_keys(self.seed[0], self.seed[1]);
-        hasher.write(key.bytes());
-        hasher.finish() | 1
+        if key.is_reserved() { Ok(()) } else { self.remove_key(&key) }
     }
 }
 
-/// Where a search ended: at word offsets of slots.
-enum Probe {
-    Found(usize),
-    /// The key is not in the table; it belongs into this empty slot.
-    Absent(usize),
-    NoRoom,
-}
-
-/// A key whose length was checked.
-struct Key<'a>(&'a [u8]);
-
-impl<'a> Key<'a> {
-    fn new(key: &'a str) -> Result<Self, CellError> {
-        keys::check(key).map_err(|_| CellError::InvalidKey)?;
-        Ok(Self(key.as_bytes()))
-    }
-
-    fn bytes(&self) -> &[u8] {
-        self.0
-    }
-
-    fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    /// The key as words, the last one filled up with zeros.
-    fn words(&self) -> impl Iterator<Item = u64> {
-        self.0.chunks(WORD_BYTES).map(|chunk| {
-            let mut word = [0; WORD_BYTES];
-            word[..chunk.len()].copy_from_slice(chunk);
-            u64::from_le_bytes(word)
-        })
-    }
-}
-
-/// The lock on a region's file, released on drop and when the process dies.
-struct FileLock<'a>(&'a File);
-
-impl<'a> FileLock<'a> {
-    /// Tries for up to `wait`; none when another process held the lock all the while.
-    fn take(file: &'a File, wait: Duration) -> io::Result<Option<Self>> {
-        let deadline = Instant::now() + wait;
-        loop {
-            match rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive) {
-                Ok(()) => return Ok(Some(Self(file))),
-                Err(rustix::io::Errno::WOULDBLOCK) if Instant::now() < deadline => {
-                    thread::yield_now();
-                }
-                Err(rustix::io::Errno::WOULDBLOCK) => return Ok(None),
-                Err(errno) => return Err(errno.into()),
-            }
-        }
-    }
-}
-
-impl Drop for FileLock<'_> {
-    fn drop(&mut self) {
-        // Unlocking an open file that we locked can't fail; closing it would unlock it anyway.
-        let _ = rustix::fs::flock(self.0, FlockOperation::Unlock);
-    }
-}
-
-/// Twice as many slots as keys, so that searches stay short when the table is full.
+/// Twice as many slots as keys, so that searches stay short when the table is full, and never fewer than keys.
 fn slots(capacity: u32) -> usize {
-    (capacity as usize * 2).next_power_of_two()
+    let keys = capacity as usize;
+    (keys * 2).max(keys + RESERVED.len()).next_power_of_two()
 }
 
 /// Whether the file is empty, or was left half-made by a process that died: its header is all zeros.

@@ -155,7 +155,7 @@ mod tests {
 
     use super::*;
 
-    const CHANGES: usize = 30_000;
+    const CHANGES: usize = 200_000;
     const ADDERS: i64 = 3;
 
     /// Repeats what was refused, and so not done, while another one that holds the table is not given the processor.
@@ -171,9 +171,9 @@ mod tests {
         }
     }
 
-    /// Each mapping stands for a process.
+    /// Each mapping stands for a process. There are places for two keys only, so one is soon taken by another.
     fn mapping(path: &Path) -> Region {
-        Region::open(path, 8).unwrap()
+        Region::open(path, 2).unwrap()
     }
 
     #[test]
@@ -187,24 +187,21 @@ mod tests {
                 scope.spawn(move || {
                     let region = mapping(path);
                     start.wait();
-                    for idx in 0..CHANGES {
-                        let key = ["a", "b", "c"][idx % 3];
-                        let up = insist(|| region.add(key, 1));
-                        assert!((1..=ADDERS).contains(&up), "adder {adder}: {key} is {up}");
-                        let down = insist(|| region.add(key, -1));
-                        assert!((0..ADDERS).contains(&down), "adder {adder}: {key} is {down}");
+                    for _ in 0..CHANGES {
+                        let up = insist(|| region.add("a", 1));
+                        assert!((1..=ADDERS).contains(&up), "adder {adder}: {up}");
+                        let down = insist(|| region.add("a", -1));
+                        assert!((0..ADDERS).contains(&down), "adder {adder}: {down}");
                     }
                     end.wait();
-                    for key in ["a", "b", "c"] {
-                        insist(|| region.add(key, adder));
-                    }
+                    insist(|| region.add("a", adder));
                 });
             }
             // Takes places that are free for a moment, with values that the others would notice.
             scope.spawn(|| {
                 let region = mapping(&path);
                 start.wait();
-                for idx in 0..CHANGES / 3 {
+                for idx in 0..CHANGES / 4 {
                     let key = format!("other-{}", idx % 7);
                     assert_eq!(insist(|| region.add(&key, 1_000)), 1_000);
                     assert_eq!(region.load(&key), Ok(1_000));
@@ -214,17 +211,14 @@ mod tests {
             scope.spawn(|| {
                 let region = mapping(&path);
                 start.wait();
-                for idx in 0..CHANGES {
-                    insist(|| region.remove_key(&Key::new(["a", "b", "c"][idx % 3])?));
+                for _ in 0..CHANGES {
+                    insist(|| region.remove_key(&Key::new("a")?));
                 }
             });
         });
         let region = mapping(&path);
-        let left = (0..ADDERS).sum();
-        for key in ["a", "b", "c"] {
-            assert_eq!(region.load(key), Ok(left), "{key}");
-        }
-        assert_eq!(region.keys(), 3);
+        assert_eq!(region.load("a"), Ok((0..ADDERS).sum()));
+        assert_eq!(region.keys(), 1);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use crate::{
     plugin::{
         catalog::{Catalog, KnownPlugin, Source},
         loader::{Inspected, Loader},
-        setup,
+        setup::{self, Defaults},
     },
 };
 
@@ -20,8 +20,8 @@ use crate::{
 pub fn plugins(config: &Config) -> anyhow::Result<String> {
     let catalog = Catalog::new(config.plugins.plugin_dir.as_deref())?;
     let chosen = setup::choose(&catalog, &config.plugins)?;
-    let region_name = setup::default_region_name(config.port);
-    let loader = setup::loader(&config.plugins, &config.plugin_limits, region_name, 1)?;
+    let defaults = Defaults::of_port(config.port, config.swaps.state_dir.as_deref());
+    let loader = setup::loader(&config.plugins, &config.plugin_limits, defaults, 1)?;
     let mut text = String::new();
     let mut plugins = catalog.plugins().to_vec();
     if plugins.iter().all(|known| known.source != chosen.source) {

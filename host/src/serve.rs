@@ -27,7 +27,7 @@ use crate::{
         dispatch::{Dispatcher, Threads},
         engine,
         generation::{Generation, Trigger},
-        setup::{self, Setup},
+        setup::{self, Defaults, Setup},
     },
     shutdown::Stopping,
     swap::{
@@ -72,21 +72,17 @@ impl Host {
             usize::try_from(config.plugin_limits.file_bytes_max())?,
         )?;
         let port = listener.local_addr()?.port();
-        let region_name = config
-            .plugins
-            .shared_memory_name
-            .clone()
-            .unwrap_or_else(|| setup::default_region_name(port));
         let state_dir = config.swaps.state_dir.clone().or_else(default_state_dir);
+        let defaults = Defaults::of_port(port, state_dir.as_deref());
         // A port that is a free one says nothing of the host.
         let resumes = config.port != 0;
-        let name = if resumes { setup::default_region_name(port) } else { region_name.clone() };
-        let journal = Arc::new(Journal::new(state_dir.as_deref(), &name, resumes));
+        let shared = config.plugins.shared_memory_name.as_ref().filter(|_| !resumes);
+        let name = shared.unwrap_or(&defaults.region_name);
+        let journal = Arc::new(Journal::new(state_dir.as_deref(), name, resumes));
         let workers = config.workers.map_or_else(server::cores, usize::from);
         let engine = engine::new()?;
         let (plugins, limits) = (&config.plugins, &config.plugin_limits);
-        let setup =
-            Arc::new(Setup::new(&engine, plugins, limits, region_name.clone(), workers, None));
+        let setup = Arc::new(Setup::new(&engine, plugins, limits, defaults.clone(), workers, None));
         let beginning = start::begin(&setup, &journal, &config.swaps)?;
         let serving = beginning.describe();
         let Beginning { plugin, chosen, .. } = beginning;
@@ -120,7 +116,7 @@ impl Host {
         let compilers = Compilers::new(Semaphore::new(1));
         let compile_time = config.swaps.compile_time();
         let candidates =
-            Candidates::new(engine, region_name, workers, compile_time, compilers.clone());
+            Candidates::new(engine, defaults, workers, compile_time, compilers.clone());
         let (swaps, requests) = SwapHandle::new();
         let admin = Admin {
             swaps: swaps.clone(),

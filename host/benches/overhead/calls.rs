@@ -13,7 +13,7 @@ use tally_host::{
         call::Operation,
         catalog::{Catalog, KnownPlugin},
         pool::Pool,
-        setup,
+        setup::{self, Defaults},
     },
 };
 use tokio::task::LocalSet;
@@ -36,8 +36,9 @@ pub fn run(config: &Config) {
         black_box(native.fetch_add(black_box(1), Ordering::SeqCst));
     });
     let catalog = Catalog::new(None).expect("the bundled plugins are known");
-    let loader = setup::loader(&config.plugins, &config.plugin_limits, "region".into(), 1)
-        .expect("the engine can be made");
+    let loader =
+        setup::loader(&config.plugins, &config.plugin_limits, Defaults::of_port(0, None), 1)
+            .expect("the engine can be made");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let local = LocalSet::new();
     // A database or a cluster would be measured, not the call.

@@ -19,7 +19,7 @@ use tally_host::{
         call::{CallError, Operation},
         catalog::Catalog,
         dispatch::{Dispatcher, Threads},
-        setup,
+        setup::{self, Defaults},
     },
     shutdown::Stopping,
     worker::{Served, counter::PluginCounter, server::Server},
@@ -49,8 +49,9 @@ pub fn run(config: &Config) {
 fn compare(config: &Config, workers: usize) {
     let catalog = Catalog::new(None).expect("the bundled plugins are known");
     let known = catalog.find("shared-memory-atomic").expect("it is bundled");
-    let loader = setup::loader(&config.plugins, &config.plugin_limits, "region".into(), workers)
-        .expect("the engine can be made");
+    let loader =
+        setup::loader(&config.plugins, &config.plugin_limits, Defaults::of_port(0, None), workers)
+            .expect("the engine can be made");
     let plugin = loader.load(&known).expect("a bundled plugin loads");
     let native = Native::default();
     let (mut of_native, mut of_plugin) = (Vec::new(), Vec::new());

@@ -1,6 +1,7 @@
 //! What the host can lend to a plugin. Each capability stands for some interfaces; a plugin gets
 //! those that it imports and was granted, and nothing else.
 
+pub mod directory;
 pub mod file_lock;
 pub mod hazelcast;
 pub mod lock_times;
@@ -10,13 +11,14 @@ pub mod shared_memory;
 pub mod sql;
 mod standard;
 
-use std::{collections::BTreeSet, fmt, path::PathBuf, str::FromStr, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, fmt, str::FromStr, sync::Arc, time::Duration};
 
 use wasmtime::component::{Linker, ResourceTable};
 use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_config::{WasiConfig, WasiConfigVariables};
 use wasmtime_wasi_io::IoView;
 
+use directory::LazyDirectory;
 use file_lock::{FileLockCtx, FileLockCtxView, LockScope};
 use hazelcast::{AtomicLongs, Hazelcast, Map, MapView};
 use lock_times::LockTimes;
@@ -188,7 +190,7 @@ pub struct Grants {
     /// What `hazelcast-map` and `hazelcast-atomic-long` lend of a cluster.
     pub hazelcast: Option<Hazelcast>,
     /// The directory that `files` lends.
-    pub directory: Option<PathBuf>,
+    pub directory: Option<LazyDirectory>,
     /// The settings that `config` lends.
     pub settings: Vec<(String, String)>,
     /// Where the output of `log` goes.
@@ -255,6 +257,7 @@ impl Grants {
             .stdout(LogStream::new(self.log.clone(), "stdout"))
             .stderr(LogStream::new(self.log.clone(), "stderr"));
         if let Some(directory) = &self.directory {
+            let directory = directory.get()?;
             wasi.preopened_dir(directory, directory.to_string_lossy(), FsPerms::ReadWrite)?;
         }
         let mut table = ResourceTable::new();

@@ -1,6 +1,6 @@
 //! Which plugins there are, and what they work on.
 
-use std::path::PathBuf;
+use std::{ffi::OsString, path::PathBuf};
 
 use clap::{
     Args,
@@ -30,13 +30,14 @@ pub struct PluginSettings {
     #[arg(long, env, value_name = "METHOD")]
     pub storage_method: Option<String>,
 
-    /// File of the disk plugin's default counter; the other counters lie beside it.
+    /// File of the disk plugin's default counter; the other counters lie beside it. Blanks around it do not count
+    /// [default: tally-PORT/count.txt in the directory of --state-dir].
     #[arg(
         long,
         env,
         value_name = "FILE",
         // An empty path, which the usual parser refuses, means none.
-        value_parser = OsStringValueParser::new().map(PathBuf::from), default_value = "",
+        value_parser = OsStringValueParser::new().map(trimmed), default_value = "",
         hide_default_value = true
     )]
     pub storage_path: PathBuf,
@@ -98,6 +99,10 @@ pub struct PluginSetting {
     pub key: String,
     /// Its value.
     pub value: String,
+}
+
+fn trimmed(path: OsString) -> PathBuf {
+    path.to_str().map_or_else(|| PathBuf::from(&path), |path| path.trim().into())
 }
 
 fn parse_region_name(name: &str) -> Result<String, String> {

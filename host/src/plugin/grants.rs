@@ -7,15 +7,18 @@ use std::{
     time::Duration,
 };
 
+use anyhow::Context;
+
 use super::{
     catalog::{KnownPlugin, Source},
     limits::PluginLimits,
+    setup::Defaults,
     storage::{Protocol, Storage},
 };
 use crate::{
     capabilities::{
-        Capability, Grants, file_lock::LockScope, hazelcast::Hazelcast, lock_times::LockTimes,
-        log::PluginLog, shared_memory::LazyRegion, sql::Database,
+        Capability, Grants, directory::LazyDirectory, file_lock::LockScope, hazelcast::Hazelcast,
+        lock_times::LockTimes, log::PluginLog, shared_memory::LazyRegion, sql::Database,
     },
     config::PluginSettings,
 };
@@ -27,19 +30,19 @@ pub struct Lender {
     log_lines_per_second_max: u32,
     region: Arc<LazyRegion>,
     region_locks: Arc<LockScope>,
-    file_locks: Option<Arc<LockScope>>,
+    file: Option<StorageFile>,
     database: Arc<Database>,
     threads: usize,
 }
 
 impl Lender {
     /// A lender for these settings, whose plugins are called on `threads` threads;
-    /// `region_name` is used where they name no region. If `before` lends the same database, its connections
+    /// `defaults` are where they name no region or file. If `before` lends the same database, its connections
     /// are lent.
     pub fn new(
         settings: &PluginSettings,
         limits: &PluginLimits,
-        region_name: String,
+        defaults: Defaults,
         threads: usize,
         before: Option<&Self>,
     ) -> Self {
@@ -50,22 +53,24 @@ impl Lender {
             || Arc::new(Database::new(&settings.database, threads)),
             |before| before.database.clone(),
         );
-        let region_name = settings.shared_memory_name.clone().unwrap_or(region_name);
+        let region_name = settings.shared_memory_name.clone().unwrap_or(defaults.region_name);
         let region = Arc::new(LazyRegion::new(
             settings.shared_memory_dir.join(&region_name),
             settings.shared_memory_capacity,
         ));
         let region_locks =
             Arc::new(LockScope::new(settings.shared_memory_dir.clone(), region_name));
-        let file_locks = StorageFile::new(&settings.storage_path)
-            .map(|storage| Arc::new(LockScope::new(storage.directory, storage.name)));
+        let file = match &settings.storage_path {
+            path if path.as_os_str().is_empty() => defaults.storage_path,
+            path => Some(path.clone()),
+        };
         Self {
             settings: settings.clone(),
             lock_wait_max: limits.lock_wait(),
             log_lines_per_second_max: limits.log_lines_per_second_max,
             region,
             region_locks,
-            file_locks,
+            file: file.and_then(StorageFile::new),
             database,
             threads,
         }
@@ -101,23 +106,17 @@ impl Lender {
     ) -> anyhow::Result<Grants> {
         let has = |capability| capabilities.contains(&capability);
         let region = has(Capability::SharedMemory).then(|| self.region.clone());
-        let storage = StorageFile::new(&self.settings.storage_path);
         let mut settings = self.plugin_config(plugin);
         let mut directory = None;
         // Locks lie beside what they guard, so that all who share the one share the other.
         let mut locks = &self.region_locks;
         if has(Capability::Files) {
-            let Some(storage) = storage else {
-                anyhow::bail!("it keeps its counters in files: set --storage-path to say where");
-            };
-            anyhow::ensure!(
-                storage.directory.is_dir(),
-                "there is no directory {}: make it, or change --storage-path",
-                storage.directory.display()
-            );
-            settings.push(("file".into(), storage.name));
-            directory = Some(storage.directory);
-            locks = self.file_locks.as_ref().unwrap_or(locks);
+            let file = self.file.as_ref().context(
+                "it keeps its counters in files: set --storage-path to the one of the default counter",
+            )?;
+            settings.push(("file".into(), file.name.clone()));
+            directory = Some(LazyDirectory::new(file.directory.clone()));
+            locks = &file.locks;
         }
         let times = || LockTimes::of(&plugin.name);
         let locks = has(Capability::FileLock).then(|| (locks.clone(), self.lock_wait_max, times()));
@@ -152,7 +151,8 @@ impl Lender {
         } else if has(Capability::HazelcastAtomicLong) {
             settings.hazelcast.atomic_longs_place()
         } else if has(Capability::Files) {
-            format!("the file {}", absolute(&settings.storage_path).display())
+            let path = self.file.as_ref().map(|file| file.directory.join(&file.name));
+            format!("the file {}", absolute(&path.unwrap_or_default()).display())
         } else if has(Capability::SharedMemory) {
             format!("the shared-memory region {}", absolute(self.region.path()).display())
         } else {
@@ -169,21 +169,24 @@ impl Lender {
     }
 }
 
-/// `--storage-path`, taken apart.
+/// The file of the default counter.
 struct StorageFile {
     directory: PathBuf,
     name: String,
+    /// The locks beside it, and on it.
+    locks: Arc<LockScope>,
 }
 
 impl StorageFile {
-    /// None when the path is empty or names no file.
-    fn new(path: &Path) -> Option<Self> {
+    /// None when the path names no file.
+    fn new(path: PathBuf) -> Option<Self> {
         let name = path.file_name()?.to_string_lossy().into_owned();
         let directory = match path.parent()? {
             parent if parent.as_os_str().is_empty() => PathBuf::from("."),
             parent => parent.to_path_buf(),
         };
-        Some(Self { directory, name })
+        let locks = Arc::new(LockScope::of_file(directory.clone(), name.clone()));
+        Some(Self { directory, name, locks })
     }
 }
 

@@ -27,6 +27,25 @@ const STORAGE_METHODS: [(&str, &str); 4] = [
     ("hazelcast", "hazelcast-pessimistic"),
 ];
 
+/// Where a host's storages are that its settings do not name.
+#[derive(Clone, Debug)]
+pub struct Defaults {
+    /// Name of the region.
+    pub region_name: String,
+    /// File of the default counter; none where the host has no directory of its own.
+    pub storage_path: Option<PathBuf>,
+}
+
+impl Defaults {
+    /// Those of a host on `port`, with files in `state_dir`. Two hosts on one machine have different ports, so
+    /// they never share counters by accident.
+    pub fn of_port(port: u16, state_dir: Option<&Path>) -> Self {
+        let name = format!("tally-{port}");
+        let storage_path = state_dir.map(|directory| directory.join(&name).join("count.txt"));
+        Self { region_name: name, storage_path }
+    }
+}
+
 /// One set of settings, and the plugins that were loaded with it.
 pub struct Setup {
     settings: PluginSettings,
@@ -42,12 +61,12 @@ impl Setup {
         engine: &Engine,
         settings: &PluginSettings,
         limits: &PluginLimits,
-        region_name: String,
+        defaults: Defaults,
         threads: usize,
         before: Option<&Self>,
     ) -> Self {
         let before = before.map(|before| before.loader.lender());
-        let lender = Lender::new(settings, limits, region_name, threads, before);
+        let lender = Lender::new(settings, limits, defaults, threads, before);
         Self {
             settings: settings.clone(),
             limits: limits.clone(),
@@ -192,12 +211,6 @@ fn find_chosen(catalog: &Catalog, settings: &PluginSettings) -> Result<KnownPlug
     }
 }
 
-/// The name of the region of a host on `port`: two hosts on one machine have different ports, so
-/// they never share counters by accident.
-pub fn default_region_name(port: u16) -> String {
-    format!("tally-{port}")
-}
-
 /// A loader as the settings want it, of plugins that are called on `threads` threads, with an engine of
 /// its own.
 ///
@@ -207,10 +220,10 @@ pub fn default_region_name(port: u16) -> String {
 pub fn loader(
     settings: &PluginSettings,
     limits: &PluginLimits,
-    region_name: String,
+    defaults: Defaults,
     threads: usize,
 ) -> anyhow::Result<Loader> {
-    Ok(Setup::new(&engine::new()?, settings, limits, region_name, threads, None).loader)
+    Ok(Setup::new(&engine::new()?, settings, limits, defaults, threads, None).loader)
 }
 
 /// The compile cache; none when it is off or can't be used, which costs time and nothing else.

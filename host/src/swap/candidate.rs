@@ -20,7 +20,7 @@ use crate::{
         generation::{Choice, Generation},
         limits::PluginLimits,
         loader::Plugin,
-        setup::Setup,
+        setup::{Defaults, Setup},
     },
 };
 
@@ -41,22 +41,22 @@ pub type Compilers = Arc<Semaphore>;
 /// Finds candidates.
 pub struct Candidates {
     engine: Engine,
-    region_name: String,
+    defaults: Defaults,
     threads: usize,
     compile_time_max: Duration,
     compilers: Compilers,
 }
 
 impl Candidates {
-    /// Finds plugins for `engine`; `region_name` and `threads` are as for [`Setup::new`].
+    /// Finds plugins for `engine`; `defaults` and `threads` are as for [`Setup::new`].
     pub fn new(
         engine: Engine,
-        region_name: String,
+        defaults: Defaults,
         threads: usize,
         compile_time_max: Duration,
         compilers: Compilers,
     ) -> Self {
-        Self { engine, region_name, threads, compile_time_max, compilers }
+        Self { engine, defaults, threads, compile_time_max, compilers }
     }
 
     /// What `change` asks for; none if it is what serves already.
@@ -92,9 +92,9 @@ impl Candidates {
         let setup = if same {
             active.setup.clone()
         } else {
-            let (name, threads) = (self.region_name.clone(), self.threads);
+            let (defaults, threads) = (self.defaults.clone(), self.threads);
             let before = Some(&*active.setup);
-            Arc::new(Setup::new(&self.engine, settings, limits, name, threads, before))
+            Arc::new(Setup::new(&self.engine, settings, limits, defaults, threads, before))
         };
         let known = setup.chosen().map_err(unknown)?;
         let active_is_other = *active.plugin.source() != known.source;

@@ -21,7 +21,7 @@ use tally_host::{
         dispatch::Threads,
         engine,
         generation::{Choice, Generation, Trigger},
-        setup::{self, Setup},
+        setup::{self, Defaults, Setup},
     },
     swap::{Swapper, request::SwapHandle, status::Status},
     telemetry,
@@ -156,7 +156,8 @@ fn start_a_control_thread_that_panics(region: &PathBuf) -> Control {
     let config = settings(&[&args[..], &["--compile-cache", env!("CARGO_TARGET_TMPDIR")]].concat());
     let (plugins, limits) = (&config.plugins, &config.plugin_limits);
     let engine = engine::new().unwrap();
-    let setup = Arc::new(Setup::new(&engine, plugins, limits, "region".into(), 1, None));
+    let defaults = Defaults::of_port(1, None);
+    let setup = Arc::new(Setup::new(&engine, plugins, limits, defaults, 1, None));
     let plugin =
         setup.load(&setup::choose(&Catalog::new(None).unwrap(), plugins).unwrap()).unwrap();
     let (_, mut seats) = Threads::new(&plugin, 1);

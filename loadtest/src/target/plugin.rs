@@ -11,7 +11,7 @@ use tally_host::plugin::catalog::Catalog;
 use tally_host::plugin::limits::PluginLimits;
 use tally_host::plugin::loader::Plugin;
 use tally_host::plugin::pool::Pool;
-use tally_host::plugin::setup;
+use tally_host::plugin::setup::{self, Defaults};
 use tempfile::TempDir;
 
 use super::{Client, Outcome, Target};
@@ -59,7 +59,7 @@ impl PluginTarget {
         }
         // Each client has a pool of its own, and so a connection of its own.
         settings.database.db_connections_max = 1;
-        let loader = setup::loader(&settings, limits, "region".to_owned(), 1)?;
+        let loader = setup::loader(&settings, limits, Defaults::of_port(0, None), 1)?;
         let plugin = loader.load(&known)?;
         plugin.check_grants()?;
         let key = key.unwrap_or(DEFAULT_KEY).to_owned();

@@ -6,11 +6,16 @@
 //! process is survived.
 //!
 //! A file whose content is not a counter is refused with its path and content, and never touched.
+//!
+//! The default counter is locked by its file, as any program does that calls flock(2) on it, so such programs may count
+//! beside it. All other counters share a lock file.
 
 #![cfg_attr(target_arch = "wasm32", no_std)]
 
 extern crate alloc;
 
+mod counter_file;
+mod files;
 mod list;
 mod path;
 mod record;
@@ -21,31 +26,21 @@ use tally_plugin::{
     Counter, Entries, Error, String, Vec,
     entries::{self, Entry, Page},
     export, export_entries,
-    locks::Mode,
 };
 
 struct DiskFlock;
 
 impl Counter for DiskFlock {
     fn increment(key: String, delta: i64) -> Result<i64, Error> {
-        let storage = Storage::get()?;
-        let _guard = storage.hold(Mode::Exclusive)?;
-        let file = storage.open(&key)?;
-        let sum = file.value().checked_add(delta).ok_or(Error::Overflow)?;
-        file.write(sum)?;
-        Ok(sum)
+        Storage::get()?.change(&key, |value| value.checked_add(delta).ok_or(Error::Overflow))
     }
 
     fn get(key: String) -> Result<i64, Error> {
-        let storage = Storage::get()?;
-        let _guard = storage.hold(Mode::Shared)?;
-        Ok(storage.open(&key)?.value())
+        Storage::get()?.value(&key)
     }
 
     fn reset(key: String) -> Result<(), Error> {
-        let storage = Storage::get()?;
-        let _guard = storage.hold(Mode::Exclusive)?;
-        storage.open(&key)?.write(0)
+        Storage::get()?.change(&key, |_| Ok(0)).map(drop)
     }
 }
 
@@ -55,9 +50,7 @@ impl Entries for DiskFlock {
     }
 
     fn put(entries: Vec<Entry>) -> Result<(), entries::Error> {
-        let storage = Storage::get()?;
-        let _guard = storage.hold(Mode::Exclusive)?;
-        storage.put(&entries)
+        Storage::get()?.put(&entries)
     }
 }
 

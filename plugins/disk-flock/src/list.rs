@@ -3,7 +3,7 @@
 use alloc::{collections::BTreeSet, format, string::String};
 
 use tally_plugin::{
-    Error, Vec,
+    DEFAULT_KEY, Error, Vec,
     entries::{self, Entry, Page},
     locks::Mode,
     wasi::filesystem::types::{
@@ -55,12 +55,10 @@ impl Storage {
         let mut entries = Vec::new();
         let paths: Vec<_> = found.paths.iter().collect();
         for paths in paths.chunks(VALUES_PER_LOCK_MAX) {
-            let _guard = self.hold(Mode::Shared)?;
+            let _guard = self.hold_counters(Mode::Shared)?;
             for path in paths {
-                // The default counter's file may not exist; its value is then 0.
                 if let Some(key) = path::to_key(&self.file, path) {
-                    let value = self.open(&key)?.value();
-                    entries.push(Entry { key, value });
+                    entries.push(Entry { value: self.listed(&key, path)?, key });
                 }
             }
         }
@@ -68,14 +66,22 @@ impl Storage {
         Ok(Page { entries, next: found.paths.pop_last().filter(|_| !is_last) })
     }
 
+    /// The value of a counter whose file was found; 0 if it is gone, or if the default counter has none. The caller holds
+    /// the lock on the other counters.
+    fn listed(&self, key: &str, path: &str) -> Result<i64, Error> {
+        let _guard = if key == DEFAULT_KEY { self.hold(key, Mode::Shared)? } else { None };
+        Ok(self.files.open(path)?.map_or(0, |file| file.value()))
+    }
+
     fn find_in(&self, folder: &str, found: &mut Found) -> Result<(), Error> {
         let flags = DescriptorFlags::READ;
         let follow = PathFlags::SYMLINK_FOLLOW;
-        let files = match self.directory.open_at(follow, folder, OpenFlags::DIRECTORY, flags) {
+        let files = match self.files.directory.open_at(follow, folder, OpenFlags::DIRECTORY, flags)
+        {
             Err(ErrorCode::NoEntry) => return Ok(()),
             opened => opened.and_then(|folder| folder.read_directory()),
         };
-        let files = files.map_err(|code| self.failed("open", folder, code))?;
+        let files = files.map_err(|code| self.files.failed("open", folder, code))?;
         loop {
             match files.read_directory_entry() {
                 Ok(Some(DirectoryEntry { type_, name })) => {
@@ -91,7 +97,7 @@ impl Storage {
                 Ok(None) => return Ok(()),
                 // Not ours: our names are ASCII, and nobody removes a file of ours but for a temporary one.
                 Err(ErrorCode::IllegalByteSequence | ErrorCode::NoEntry) => {}
-                Err(code) => return Err(self.failed("read", folder, code)),
+                Err(code) => return Err(self.files.failed("read", folder, code)),
             }
         }
     }

@@ -18,9 +18,32 @@ pub const FILE_BYTES_MAX: usize = 64;
 /// How much of a refused file is quoted, in bytes.
 const QUOTE_BYTES_MAX: usize = 48;
 
+/// The end of a record whose value, or whose file's name, may not be on the disk although it should.
+pub const MARK: &[u8] = b" ";
+
 /// The record that holds `value`.
 pub fn format(value: i64) -> String {
     format!("{value:<DIGITS$}\n")
+}
+
+/// The record that holds `value`, with the [`MARK`] at its end. To anybody else it is the same number.
+pub fn marked(value: i64) -> String {
+    format!("{value:<RECORD_BYTES$}")
+}
+
+/// What overwrites a content of `len` bytes so that the file holds `value`.
+pub fn of_length(value: i64, len: usize) -> String {
+    format!("{:<len$}", format(value))
+}
+
+/// Whether this is all of a record, and not the beginning of a number that somebody put there by hand.
+pub fn is_whole(content: &[u8]) -> bool {
+    content.len() == RECORD_BYTES && content.ends_with(b"\n") && parse(content).is_ok()
+}
+
+/// Whether this is a record with the [`MARK`].
+pub fn is_marked(content: &[u8]) -> bool {
+    content.len() == RECORD_BYTES && content.ends_with(MARK)
 }
 
 /// The value in the content of a file: an optional minus sign and digits, blanks around them allowed.
@@ -90,6 +113,28 @@ mod tests {
             let record = format(value);
             prop_assert_eq!(record.len(), RECORD_BYTES);
             prop_assert_eq!(parse(record.as_bytes()), Ok(value));
+            prop_assert!(is_whole(record.as_bytes()) && !is_marked(record.as_bytes()));
+        }
+
+        #[test]
+        fn a_mark_changes_one_byte_and_no_value(value: i64) {
+            let (record, marked) = (format(value), marked(value));
+            prop_assert_eq!(&record[..DIGITS], &marked[..DIGITS]);
+            prop_assert_eq!(marked.len(), RECORD_BYTES);
+            prop_assert_eq!(parse(marked.as_bytes()), Ok(value));
+            prop_assert!(is_marked(marked.as_bytes()) && !is_whole(marked.as_bytes()));
+        }
+
+        #[test]
+        fn a_record_overwrites_all_of_what_was_there(value: i64, len in 0..=FILE_BYTES_MAX) {
+            let record = of_length(value, len);
+            prop_assert_eq!(record.len(), len.max(RECORD_BYTES));
+            prop_assert_eq!(parse(record.as_bytes()), Ok(value));
+        }
+
+        #[test]
+        fn no_beginning_of_a_record_is_whole(value: i64, len in 0..RECORD_BYTES) {
+            prop_assert!(!is_whole(&format(value).as_bytes()[..len]));
         }
 
         #[test]

@@ -1,34 +1,41 @@
-//! The granted directory: its lock, and the files in it.
+//! What this instance was granted: the files of one directory, and the locks on them.
 
-use alloc::{collections::BTreeSet, format, string::String, vec::Vec};
+use alloc::{format, string::String, vec::Vec};
 
 use once_cell::race::OnceBox;
 use tally_plugin::{
-    Box, Error,
+    Box, DEFAULT_KEY, Error,
     entries::{self, Entry},
-    locks::{Guard, Lock, Mode},
+    locks::{self, Guard, Lock, Mode},
     wasi::{
         config::store,
-        filesystem::{
-            preopens,
-            types::{Descriptor, DescriptorFlags, ErrorCode, OpenFlags, PathFlags},
-        },
+        filesystem::{preopens, types::Descriptor},
     },
 };
 
-use crate::{path, record};
+use crate::{counter_file::Files, path};
 
-/// How long a call waits for the lock, in milliseconds. It is held for about one flush at a time.
+/// How long a call waits for a lock, in milliseconds. It is held for about one flush at a time.
 const LOCK_WAIT_MS: u32 = 5_000;
 
+/// The lock on the default counter's file itself, which other programs take too.
+const FILE_LOCK: &str = "file";
+
+/// The lock on all other files, and on making any.
+const COUNTERS_LOCK: &str = "counter";
+
+/// How often a call begins again because others have made the file, removed it or failed to flush it meanwhile.
+const TRIES_MAX: u32 = 10;
+
 /// What this instance was granted, looked up once.
+///
+/// Who takes both locks takes [`COUNTERS_LOCK`] first.
 pub struct Storage {
-    pub(crate) directory: Descriptor,
-    directory_path: String,
+    pub(crate) files: Files<Descriptor>,
     /// Name of the default counter's file.
     pub(crate) file: String,
-    flush: bool,
-    lock: Lock,
+    file_lock: Lock,
+    counters_lock: Lock,
 }
 
 impl Storage {
@@ -38,7 +45,7 @@ impl Storage {
     }
 
     fn new() -> Result<Self, Error> {
-        let (directory, directory_path) = preopens::get_directories()
+        let (directory, shown) = preopens::get_directories()
             .pop()
             .ok_or_else(|| Error::Other("no directory was granted".into()))?;
         let file = store::get("file")?
@@ -52,188 +59,134 @@ impl Storage {
                 )));
             }
         };
-        let lock = Lock::open("counter")?;
-        Ok(Self { directory, directory_path, file, flush, lock })
+        let (file_lock, counters_lock) = (Lock::open(FILE_LOCK)?, Lock::open(COUNTERS_LOCK)?);
+        Ok(Self { files: Files { directory, shown, flush }, file, file_lock, counters_lock })
     }
 
-    /// Takes the lock that all users of this directory share.
-    pub fn hold(&self, mode: Mode) -> Result<Guard, Error> {
-        Ok(self.lock.acquire(mode, LOCK_WAIT_MS)?)
-    }
-
-    /// Opens the file of `key` and reads it; the caller holds the lock.
-    ///
-    /// A file that does not exist counts as 0. One that holds no counter is an error.
-    pub fn open(&self, key: &str) -> Result<CounterFile<'_>, Error> {
-        let path = path::of_key(&self.file, key);
-        let flags = DescriptorFlags::READ | DescriptorFlags::WRITE;
-        let opened =
-            self.directory.open_at(PathFlags::SYMLINK_FOLLOW, &path, OpenFlags::empty(), flags);
-        let descriptor = match opened {
-            Ok(descriptor) => descriptor,
-            Err(ErrorCode::NoEntry) => {
-                return Ok(CounterFile { storage: self, path, content: None });
+    /// The value of `key`; 0 where it has no file.
+    pub fn value(&self, key: &str) -> Result<i64, Error> {
+        for _ in 0..TRIES_MAX {
+            let value = {
+                let Some(_guard) = self.hold(key, Mode::Shared)? else { return Ok(0) };
+                let file = self.files.open(&self.path(key))?;
+                file.map_or(Some(0), |file| (!file.is_marked()).then_some(file.value()))
+            };
+            match value {
+                Some(value) => return Ok(value),
+                None => self.settle(key).map_err(|why| {
+                    let path = self.path(key);
+                    Error::Unavailable(format!("the value in {path} is not on the disk: {why}"))
+                })?,
             }
-            Err(code) => return Err(self.failed("open", &path, code)),
-        };
-        // One byte more than is ever accepted, so that a longer file is seen to be longer.
-        let (bytes, _) = descriptor
-            .read(record::FILE_BYTES_MAX as u64 + 1, 0)
-            .map_err(|code| self.failed("read", &path, code))?;
-        let value = record::parse(&bytes).map_err(|content| {
-            Error::Other(format!(
-                "{}/{path} is not a counter file: it holds {content}; \
-                 put a whole number there or move the file away",
-                self.directory_path
-            ))
-        })?;
-        let content =
-            Some(Content { descriptor, value, fixed_width: bytes.len() == record::RECORD_BYTES });
-        Ok(CounterFile { storage: self, path, content })
+        }
+        Err(self.restless(key))
     }
 
-    /// Stores each value as [`CounterFile::write`] does; the caller holds the lock.
+    /// Replaces the value of `key` by what `change` makes of it, and returns that.
+    pub fn change(
+        &self,
+        key: &str,
+        change: impl Fn(i64) -> Result<i64, Error>,
+    ) -> Result<i64, Error> {
+        let path = self.path(key);
+        for _ in 0..TRIES_MAX {
+            if let Some(_guard) = self.hold(key, Mode::Exclusive)?
+                && let Some(file) = self.files.open(&path)?
+            {
+                let value = change(file.value())?;
+                file.write(value)?;
+                return Ok(value);
+            }
+            let value = change(0)?;
+            if value == 0 {
+                return Ok(0);
+            }
+            let made = {
+                let _guard = self.hold_counters(Mode::Exclusive)?;
+                self.files.make(&path, value)?
+            };
+            if made {
+                // Others see the value already.
+                return self.settle(key).map(|()| value).map_err(Error::OutcomeUnknown);
+            }
+        }
+        Err(self.restless(key))
+    }
+
+    /// Stores each value as durably as [`Self::change`] does.
     pub fn put(&self, entries: &[Entry]) -> Result<(), entries::Error> {
-        let mut folders = BTreeSet::new();
-        let written = entries.iter().try_for_each(|Entry { key, value }| {
-            let stored = self.open(key).and_then(|file| file.write_file(*value));
-            folders.extend(stored.map_err(|error| entries::Error::of_key(key, error))?);
+        let (default, others): (Vec<_>, Vec<_>) =
+            entries.iter().partition(|entry| entry.key == DEFAULT_KEY);
+        for Entry { key, value } in default {
+            self.change(key, |_| Ok(*value)).map_err(|error| entries::Error::of_key(key, error))?;
+        }
+        let _guard = self.hold_counters(Mode::Exclusive)?;
+        let mut made = Vec::new();
+        let written = others.into_iter().try_for_each(|Entry { key, value }| {
+            let made_one =
+                self.store(key, *value).map_err(|error| entries::Error::of_key(key, error))?;
+            made.extend(made_one.then(|| self.path(key)));
             Ok(())
         });
-        // Of those that were written, too, when one was not: the next caller expects that their names last.
-        let flushed = self.flush_folders(&folders);
-        written.and(Ok(flushed?))
+        // Of those that were written, too, when one was not.
+        let settled = self.files.settle(&made);
+        written.and(Ok(settled?))
     }
 
-    /// A new name survives the loss of power only when its folder was flushed too.
-    fn flush_folders<'a>(
-        &self,
-        folders: impl IntoIterator<Item = &'a String>,
-    ) -> Result<(), Error> {
-        if !self.flush {
-            return Ok(());
-        }
-        for folder in folders {
-            let flags = DescriptorFlags::READ;
-            let opened =
-                self.directory.open_at(PathFlags::empty(), folder, OpenFlags::DIRECTORY, flags);
-            opened.and_then(|folder| folder.sync()).map_err(|code| {
-                Error::OutcomeUnknown(format!(
-                    "can't flush the folder {}/{folder}: {}",
-                    self.directory_path,
-                    code.name()
-                ))
-            })?;
-        }
-        Ok(())
-    }
-
-    pub(crate) fn failed(&self, action: &str, path: &str, code: ErrorCode) -> Error {
-        Error::Unavailable(format!(
-            "can't {action} {}/{path}: {}",
-            self.directory_path,
-            code.name()
-        ))
-    }
-}
-
-/// One key's file, read under the lock.
-pub struct CounterFile<'a> {
-    storage: &'a Storage,
-    path: String,
-    content: Option<Content>,
-}
-
-struct Content {
-    descriptor: Descriptor,
-    value: i64,
-    /// Whether the file is a record as this plugin writes it, and not a number put there by hand.
-    fixed_width: bool,
-}
-
-impl CounterFile<'_> {
-    pub fn value(&self) -> i64 {
-        self.content.as_ref().map_or(0, |content| content.value)
-    }
-
-    /// Stores `value`; when this returns, it is as durable as the settings ask for.
-    pub fn write(&self, value: i64) -> Result<(), Error> {
-        self.storage.flush_folders(&self.write_file(value)?)
-    }
-
-    /// Stores `value`, and returns the folders that must be flushed before it is durable.
-    fn write_file(&self, value: i64) -> Result<Vec<String>, Error> {
-        let record = record::format(value);
-        match &self.content {
-            Some(content) if content.fixed_width => {
-                self.overwrite(&content.descriptor, record.as_bytes())?;
-                Ok(Vec::new())
+    /// Stores a value under the lock on the counters; returns whether it made the file, which is to be settled.
+    fn store(&self, key: &str, value: i64) -> Result<bool, Error> {
+        let path = self.path(key);
+        for _ in 0..TRIES_MAX {
+            if let Some(file) = self.files.open(&path)? {
+                return file.write(value).map(|()| false);
             }
-            _ => self.replace(record.as_bytes()),
+            if value == 0 || self.files.make(&path, value)? {
+                return Ok(value != 0);
+            }
+        }
+        Err(self.restless(key))
+    }
+
+    /// Takes the lock on the file of `key`; none where the default counter has no file.
+    pub fn hold(&self, key: &str, mode: Mode) -> Result<Option<Guard>, Error> {
+        if key != DEFAULT_KEY {
+            return self.hold_counters(mode).map(Some);
+        }
+        match self.file_lock.acquire(mode, LOCK_WAIT_MS) {
+            Ok(guard) => Ok(Some(guard)),
+            Err(locks::Error::NotFound) => Ok(None),
+            Err(error) => Err(error.into()),
         }
     }
 
-    fn overwrite(&self, descriptor: &Descriptor, record: &[u8]) -> Result<(), Error> {
-        let outcome = write_all(descriptor, record).and_then(|()| self.flush(descriptor));
-        // The bytes may have reached the file without reaching the disk, so nobody can say which
-        // value will be read next. It will be one of the two, and the next flush settles it.
-        outcome.map_err(|code| {
-            Error::OutcomeUnknown(format!(
-                "can't write {}/{}: {}",
-                self.storage.directory_path,
-                self.path,
-                code.name()
-            ))
+    /// Takes the lock on all files but the default counter's.
+    pub fn hold_counters(&self, mode: Mode) -> Result<Guard, Error> {
+        Ok(self.counters_lock.acquire(mode, LOCK_WAIT_MS)?)
+    }
+
+    /// Flushes what is marked in the file of `key`; on an error says what is in the way.
+    fn settle(&self, key: &str) -> Result<(), String> {
+        let settled = self.hold(key, Mode::Exclusive).and_then(|_guard| {
+            self.files.open(&self.path(key))?.map_or(Ok(()), |file| file.settle())
+        });
+        settled.map_err(|error| match error {
+            Error::Conflict => "others hold the file's lock".into(),
+            Error::Unavailable(why)
+            | Error::Full(why)
+            | Error::OutOfRange(why)
+            | Error::OutcomeUnknown(why)
+            | Error::InvalidKey(why)
+            | Error::Other(why) => why,
+            Error::Overflow => String::new(),
         })
     }
 
-    /// Puts a whole new file in the place of the old one, or where none was; returns the folders on the way to it.
-    fn replace(&self, record: &[u8]) -> Result<Vec<String>, Error> {
-        let folders = self.make_folders()?;
-        // The name is free: only the holder of the lock uses it.
-        let temporary = format!("{}.tmp", self.path);
-        let directory = &self.storage.directory;
-        let outcome = self
-            .write_temporary(&temporary, record)
-            .and_then(|()| directory.rename_at(&temporary, directory, &self.path));
-        if let Err(code) = outcome {
-            // Best effort: a temporary file that stays is overwritten next time.
-            let _ = directory.unlink_file_at(&temporary);
-            return Err(self.storage.failed("write", &temporary, code));
-        }
-        Ok(folders)
+    fn path(&self, key: &str) -> String {
+        path::of_key(&self.file, key)
     }
 
-    fn write_temporary(&self, temporary: &str, record: &[u8]) -> Result<(), ErrorCode> {
-        let file = self.storage.directory.open_at(
-            PathFlags::empty(),
-            temporary,
-            OpenFlags::CREATE | OpenFlags::TRUNCATE,
-            DescriptorFlags::WRITE,
-        )?;
-        write_all(&file, record)?;
-        self.flush(&file)
+    fn restless(&self, key: &str) -> Error {
+        let path = self.path(key);
+        Error::Unavailable(format!("{path} is made, removed or damaged again and again by others"))
     }
-
-    /// Makes the folders on the way to the file; returns them all, the outermost first.
-    fn make_folders(&self) -> Result<Vec<String>, Error> {
-        let mut folders = Vec::from([String::from(".")]);
-        for (end, _) in self.path.match_indices('/') {
-            let folder = &self.path[..end];
-            match self.storage.directory.create_directory_at(folder) {
-                Ok(()) | Err(ErrorCode::Exist) => folders.push(folder.into()),
-                Err(code) => return Err(self.storage.failed("make", folder, code)),
-            }
-        }
-        Ok(folders)
-    }
-
-    fn flush(&self, descriptor: &Descriptor) -> Result<(), ErrorCode> {
-        if self.storage.flush { descriptor.sync_data() } else { Ok(()) }
-    }
-}
-
-fn write_all(descriptor: &Descriptor, bytes: &[u8]) -> Result<(), ErrorCode> {
-    let written = descriptor.write(bytes, 0)?;
-    if written < bytes.len() as u64 { Err(ErrorCode::InsufficientSpace) } else { Ok(()) }
 }

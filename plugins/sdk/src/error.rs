@@ -23,6 +23,9 @@ impl From<locks::Error> for Error {
         match error {
             locks::Error::TimedOut => Error::Conflict,
             locks::Error::InvalidName => Error::Other("invalid lock name".to_string()),
+            locks::Error::NotFound => {
+                Error::Unavailable("the file to be locked does not exist".to_string())
+            }
             locks::Error::Unavailable(why) => Error::Unavailable(why),
         }
     }

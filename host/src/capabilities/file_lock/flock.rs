@@ -30,6 +30,12 @@ pub const NAME_CHARS_MAX: usize = 64;
 /// The most lock names in one scope; a plugin needs one or two.
 const NAMES_MAX: usize = 64;
 
+/// The name of the lock on the file of a scope that has one.
+pub const FILE_LOCK: &str = "file";
+
+/// How often a lock is taken again because its file was removed or replaced while it was taken.
+const REPLACED_MAX: u32 = 16;
+
 /// How a lock is held.
 #[derive(Clone, Copy, Debug)]
 pub enum Mode {
@@ -46,16 +52,20 @@ pub enum LockError {
     TimedOut,
     /// The name is not 1 to 64 characters out of `a-z A-Z 0-9 _ -`.
     InvalidName,
+    /// The lock is on the scope's file, which does not exist.
+    NotFound,
     /// The lock file can't be opened or locked.
     Unavailable(String),
 }
 
 /// Where lock files are: `{directory}/{prefix}.{name}.lock`.
 ///
-/// Whoever uses the same directory and prefix, in this process or another, shares the locks.
+/// Whoever uses the same directory and prefix, in this process or another, shares the locks. The lock called
+/// [`FILE_LOCK`] is on the scope's own file, if it has one, and is shared with whoever locks that.
 pub struct LockScope {
     directory: PathBuf,
     prefix: String,
+    file: Option<PathBuf>,
     queues: Mutex<HashMap<String, Queue>>,
 }
 
@@ -64,10 +74,16 @@ type Queue = Arc<RwLock<()>>;
 impl LockScope {
     /// Locks in `directory`, which must exist by the time that the first one is opened.
     pub fn new(directory: PathBuf, prefix: String) -> Self {
-        Self { directory, prefix, queues: Mutex::default() }
+        Self { directory, prefix, file: None, queues: Mutex::default() }
     }
 
-    /// Opens the lock called `name`, making its file where it does not exist.
+    /// Locks beside the file called `name`, and one on the file itself.
+    pub fn of_file(directory: PathBuf, name: String) -> Self {
+        let file = Some(directory.join(&name));
+        Self { file, ..Self::new(directory, name) }
+    }
+
+    /// Opens the lock called `name`, making its file where it does not exist; but not the scope's own file.
     ///
     /// # Errors
     ///
@@ -77,14 +93,20 @@ impl LockScope {
         if name.is_empty() || name.len() > NAME_CHARS_MAX || !name.chars().all(valid) {
             return Err(LockError::InvalidName);
         }
-        let path = self.directory.join(format!("{}.{name}.lock", self.prefix));
+        let own = self.file.as_ref().filter(|_| name == FILE_LOCK);
+        let is_made = own.is_none();
+        let path = own
+            .cloned()
+            .unwrap_or_else(|| self.directory.join(format!("{}.{name}.lock", self.prefix)));
         let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
         if queues.len() >= NAMES_MAX && !queues.contains_key(name) {
             return Err(LockError::Unavailable(format!("more than {NAMES_MAX} names of locks")));
         }
         let queue = queues.entry(name.to_owned()).or_default().clone();
-        let files = Arc::new(LockFiles { path, spare: Mutex::default() });
-        files.put_back(files.open()?);
+        let files = Arc::new(LockFiles { path, is_made, spare: Mutex::default() });
+        if is_made {
+            files.put_back(files.open()?);
+        }
         Ok(Lock { queue, files })
     }
 }
@@ -101,7 +123,7 @@ impl Lock {
     ///
     /// # Errors
     ///
-    /// [`LockError::Unavailable`].
+    /// [`LockError::NotFound`] and [`LockError::Unavailable`].
     pub fn try_acquire(&self, mode: Mode) -> Result<Option<Guard>, LockError> {
         let Some(turn) = Turn::try_take(&self.queue, mode) else {
             return Ok(None);
@@ -113,7 +135,7 @@ impl Lock {
     ///
     /// # Errors
     ///
-    /// [`LockError::TimedOut`] and [`LockError::Unavailable`].
+    /// [`LockError::TimedOut`], [`LockError::NotFound`] and [`LockError::Unavailable`].
     pub async fn acquire(&self, mode: Mode, wait: Duration) -> Result<Guard, LockError> {
         let deadline = Instant::now() + wait;
         let turn = timeout_at(deadline, Turn::take(&self.queue, mode))
@@ -136,14 +158,14 @@ impl Lock {
         }
     }
 
-    fn guard(&self, file: File, turn: Turn) -> Guard {
+    fn guard(&self, file: LockFile, turn: Turn) -> Guard {
         Guard { file: Some(file), files: self.files.clone(), _turn: turn }
     }
 }
 
 /// A lock that is held. Dropping it releases the lock.
 pub struct Guard {
-    file: Option<File>,
+    file: Option<LockFile>,
     files: Arc<LockFiles>,
     /// Given up after the file's lock, so that the next in the queue finds that free.
     _turn: Turn,
@@ -152,7 +174,7 @@ pub struct Guard {
 impl Drop for Guard {
     fn drop(&mut self) {
         let Some(file) = self.file.take() else { return };
-        if rustix::fs::flock(&file, FlockOperation::Unlock).is_ok() {
+        if rustix::fs::flock(&file.file, FlockOperation::Unlock).is_ok() {
             self.files.put_back(file);
         }
         // A file that can't be unlocked is closed here, which releases the lock too.
@@ -181,85 +203,113 @@ impl Turn {
     }
 }
 
+/// An open file, and by what its identity is known.
+struct LockFile {
+    file: File,
+    device_and_inode: (u64, u64),
+}
+
 /// Open files of one lock. Each holder needs one of its own, because a lock belongs to an open file;
 /// one is kept between holders, because opening costs several times what locking does.
 struct LockFiles {
     path: PathBuf,
-    spare: Mutex<Option<File>>,
+    /// Whether the file is made where it does not exist.
+    is_made: bool,
+    spare: Mutex<Option<LockFile>>,
 }
 
 impl LockFiles {
     /// Locks a file without waiting; none when another process holds it.
-    fn try_lock(&self, mode: Mode) -> Result<Option<File>, LockError> {
-        let operation = match mode {
+    fn try_lock(&self, mode: Mode) -> Result<Option<LockFile>, LockError> {
+        self.lock_with(match mode {
             Mode::Shared => FlockOperation::NonBlockingLockShared,
             Mode::Exclusive => FlockOperation::NonBlockingLockExclusive,
-        };
-        match self.lock_with(operation) {
-            Ok(file) => Ok(Some(file)),
-            Err(Errno::WOULDBLOCK) => Ok(None),
-            Err(errno) => Err(self.unavailable("lock", errno)),
-        }
+        })
     }
 
     /// Locks a file, blocking this thread for as long as another process holds it.
-    fn lock(&self, mode: Mode) -> Result<File, LockError> {
-        let operation = match mode {
+    fn lock(&self, mode: Mode) -> Result<LockFile, LockError> {
+        let locked = self.lock_with(match mode {
             Mode::Shared => FlockOperation::LockShared,
             Mode::Exclusive => FlockOperation::LockExclusive,
-        };
-        self.lock_with(operation).map_err(|errno| self.unavailable("lock", errno))
+        })?;
+        locked.ok_or_else(|| self.unavailable("lock", Errno::WOULDBLOCK))
     }
 
-    fn lock_with(&self, operation: FlockOperation) -> Result<File, Errno> {
-        loop {
+    /// A file that was removed or replaced excludes nobody: who comes next locks the one that is there.
+    fn lock_with(&self, operation: FlockOperation) -> Result<Option<LockFile>, LockError> {
+        for _ in 0..REPLACED_MAX {
             let spare = self.spare().take();
-            let file = match spare {
-                Some(file) => file,
-                None => self.open_file()?,
-            };
-            match rustix::fs::flock(&file, operation) {
-                // A file that was deleted excludes nobody: who comes next makes a new one.
-                Ok(()) if rustix::fs::fstat(&file)?.st_nlink == 0 => {}
-                Ok(()) => return Ok(file),
-                Err(Errno::INTR) => self.put_back(file),
-                Err(errno) => {
-                    self.put_back(file);
-                    return Err(errno);
+            let file = spare.map_or_else(|| self.open(), Ok)?;
+            let locked = loop {
+                match rustix::fs::flock(&file.file, operation) {
+                    Err(Errno::INTR) => {}
+                    outcome => break outcome,
                 }
+            };
+            match locked {
+                Ok(()) if self.is_there(&file)? => return Ok(Some(file)),
+                Err(Errno::WOULDBLOCK) if self.is_there(&file)? => {
+                    self.put_back(file);
+                    return Ok(None);
+                }
+                Ok(()) | Err(Errno::WOULDBLOCK) => {}
+                Err(errno) => return Err(self.unavailable("lock", errno)),
             }
+        }
+        let path = self.path.display();
+        Err(LockError::Unavailable(format!(
+            "{path} is replaced again and again, so it can't be locked"
+        )))
+    }
+
+    /// Whether the path leads to this file.
+    fn is_there(&self, file: &LockFile) -> Result<bool, LockError> {
+        match rustix::fs::lstat(&self.path) {
+            Ok(stat) => Ok((stat.st_dev, stat.st_ino) == file.device_and_inode),
+            Err(Errno::NOENT) => Ok(false),
+            Err(errno) => Err(self.unavailable("look at", errno)),
         }
     }
 
-    fn open(&self) -> Result<File, LockError> {
-        self.open_file().map_err(|errno| self.unavailable("open", errno))
+    fn open(&self) -> Result<LockFile, LockError> {
+        let opened = self.open_file().and_then(|file| {
+            let stat = rustix::fs::fstat(&file)?;
+            Ok(LockFile { file, device_and_inode: (stat.st_dev, stat.st_ino) })
+        });
+        opened.map_err(|errno| match errno {
+            Errno::NOENT if !self.is_made => LockError::NotFound,
+            Errno::LOOP => LockError::Unavailable(format!(
+                "{} is a symbolic link, which is not followed: name the file itself",
+                self.path.display()
+            )),
+            errno => self.unavailable("open", errno),
+        })
     }
 
     fn open_file(&self) -> Result<File, Errno> {
         OpenOptions::new()
             .read(true)
             .write(true)
-            .create(true)
+            .create(self.is_made)
             .truncate(false)
             .mode(0o600)
-            .custom_flags(OFlags::NOFOLLOW.bits().cast_signed())
+            // Nothing that a plugin puts there may be waited for, or lead elsewhere.
+            .custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed())
             .open(&self.path)
             .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))
     }
 
-    fn put_back(&self, file: File) {
+    fn put_back(&self, file: LockFile) {
         *self.spare() = Some(file);
     }
 
-    fn spare(&self) -> std::sync::MutexGuard<'_, Option<File>> {
+    fn spare(&self) -> std::sync::MutexGuard<'_, Option<LockFile>> {
         self.spare.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn unavailable(&self, action: &str, errno: Errno) -> LockError {
         let why = io::Error::from(errno);
-        LockError::Unavailable(format!(
-            "can't {action} the lock file {}: {why}",
-            self.path.display()
-        ))
+        LockError::Unavailable(format!("can't {action} the file {}: {why}", self.path.display()))
     }
 }

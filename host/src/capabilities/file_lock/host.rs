@@ -73,6 +73,7 @@ impl From<LockError> for Error {
         match error {
             LockError::TimedOut => Error::TimedOut,
             LockError::InvalidName => Error::InvalidName,
+            LockError::NotFound => Error::NotFound,
             LockError::Unavailable(why) => Error::Unavailable(why),
         }
     }

@@ -12,7 +12,7 @@ use std::{
 
 use wasmtime::component::{HasData, Linker, ResourceTable};
 
-pub use flock::{Lock, LockError, LockScope, Mode};
+pub use flock::{FILE_LOCK, Lock, LockError, LockScope, Mode};
 
 use super::lock_times::LockTimes;
 

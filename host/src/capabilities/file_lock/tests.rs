@@ -3,6 +3,7 @@
 
 use std::{
     fs,
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicU32, Ordering},
@@ -10,9 +11,10 @@ use std::{
     time::Duration,
 };
 
+use rustix::fs::FlockOperation;
 use tokio::{task::JoinSet, time::timeout};
 
-use super::{LockError, LockScope, Mode};
+use super::{FILE_LOCK, LockError, LockScope, Mode};
 
 const SHORT: Duration = Duration::from_millis(20);
 const LONG: Duration = Duration::from_secs(20);
@@ -109,6 +111,79 @@ async fn a_lock_whose_file_was_deleted_is_made_anew() {
     fs::remove_file(dir.path().join("test.a.lock")).unwrap();
     let _guard = lock.try_acquire(Mode::Exclusive).unwrap().unwrap();
     assert!(second.open("a").unwrap().try_acquire(Mode::Exclusive).unwrap().is_none());
+}
+
+/// A scope with a file of its own, and the path of that.
+fn scope_of_file() -> (tempfile::TempDir, LockScope, PathBuf) {
+    let dir = tempfile::tempdir().unwrap();
+    let scope = LockScope::of_file(dir.path().to_path_buf(), "count.txt".into());
+    let path = dir.path().join("count.txt");
+    (dir, scope, path)
+}
+
+/// Locks a file as any other program does that knows nothing of scopes.
+fn flock(path: &Path) -> Option<fs::File> {
+    let file = fs::File::options().read(true).write(true).open(path).unwrap();
+    rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).ok().map(|()| file)
+}
+
+#[tokio::test]
+async fn the_lock_on_a_scopes_file_and_that_of_other_programs_exclude_one_another() {
+    let (dir, scope, path) = scope_of_file();
+    fs::write(&path, "1").unwrap();
+    let lock = scope.open(FILE_LOCK).unwrap();
+    let guard = lock.try_acquire(Mode::Exclusive).unwrap();
+    assert!(guard.is_some() && flock(&path).is_none());
+    drop(guard);
+    let other = flock(&path).unwrap();
+    assert!(lock.try_acquire(Mode::Exclusive).unwrap().is_none());
+    assert!(matches!(lock.acquire(Mode::Shared, SHORT).await, Err(LockError::TimedOut)));
+    assert!(scope.open("counter").unwrap().try_acquire(Mode::Exclusive).unwrap().is_some());
+    drop(other);
+    assert!(lock.acquire(Mode::Exclusive, LONG).await.is_ok());
+    assert_eq!(fs::read_to_string(path).unwrap(), "1");
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2, "the file, and that of \"counter\"");
+}
+
+#[tokio::test]
+async fn a_scopes_file_is_not_made_by_locking_it() {
+    let (_dir, scope, path) = scope_of_file();
+    let lock = scope.open(FILE_LOCK).unwrap();
+    assert!(matches!(lock.try_acquire(Mode::Shared), Err(LockError::NotFound)));
+    assert!(matches!(lock.acquire(Mode::Exclusive, LONG).await, Err(LockError::NotFound)));
+    assert!(!path.exists());
+    fs::write(&path, "1").unwrap();
+    drop(lock.try_acquire(Mode::Exclusive).unwrap().unwrap());
+    fs::remove_file(&path).unwrap();
+    assert!(matches!(lock.try_acquire(Mode::Exclusive), Err(LockError::NotFound)));
+}
+
+#[tokio::test]
+async fn whoever_waited_for_a_file_that_was_replaced_locks_the_one_in_its_place() {
+    let (dir, scope, path) = scope_of_file();
+    fs::write(&path, "1").unwrap();
+    let lock = scope.open(FILE_LOCK).unwrap();
+    let old = flock(&path).unwrap();
+    let mut waiting = Box::pin(lock.acquire(Mode::Exclusive, LONG));
+    assert!(timeout(SHORT, waiting.as_mut()).await.is_err(), "it was taken while it was held");
+    let new = dir.path().join("new");
+    fs::write(&new, "2").unwrap();
+    fs::rename(&new, &path).unwrap();
+    drop(old);
+    let _guard = waiting.await.unwrap();
+    assert!(flock(&path).is_none(), "the new file is not locked");
+}
+
+#[tokio::test]
+async fn nobody_waits_for_the_lock_of_a_file_that_is_no_longer_there() {
+    let (_dir, scope, path) = scope_of_file();
+    fs::write(&path, "1").unwrap();
+    let lock = scope.open(FILE_LOCK).unwrap();
+    drop(lock.try_acquire(Mode::Exclusive).unwrap());
+    let _old = flock(&path).unwrap();
+    fs::remove_file(&path).unwrap();
+    fs::write(&path, "2").unwrap();
+    assert!(lock.try_acquire(Mode::Exclusive).unwrap().is_some());
 }
 
 #[test]

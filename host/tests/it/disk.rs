@@ -1,12 +1,13 @@
 use std::{
     fs,
     path::Path,
-    sync::atomic::{AtomicI64, Ordering},
+    process::{Command, Stdio},
+    sync::atomic::{AtomicBool, AtomicI64, Ordering},
     thread,
     time::{Duration, Instant},
 };
 
-use crate::support::{Connection, Sandbox, ask, guest};
+use crate::support::{Connection, Sandbox, ask, carry, guest, overview, wait_until};
 
 /// How often the host is killed. Each time at another moment of its increments.
 const KILLS: u64 = 300;
@@ -36,6 +37,112 @@ fn a_number_that_was_put_there_by_hand_is_counted_on() {
         assert_eq!(ask(tally.address(), "POST /inc").count(), 42, "{content:?}");
         assert_eq!(fs::read_to_string(sandbox.storage()).unwrap(), format!("{:<20}\n", 42));
     }
+}
+
+/// How often the other program counts.
+const FOREIGN_INCREMENTS: i64 = 300;
+
+#[test]
+fn a_program_that_locks_the_file_and_hosts_that_count_in_it_lose_nothing_of_each_other() {
+    let sandbox = Sandbox::new();
+    // Put there by hand, so the hosts find that it is no record of theirs each time the other one has written.
+    fs::write(sandbox.storage(), "0\n").unwrap();
+    let hosts = [(); 2].map(|()| sandbox.start(&["--plugin", "disk-flock"]));
+    let foreign = Command::new("sh")
+        .args(["-euc", FOREIGN_COUNTER, "sh", &FOREIGN_INCREMENTS.to_string()])
+        .arg(sandbox.storage())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let is_done = AtomicBool::new(false);
+    let acknowledged = AtomicI64::new(0);
+    let counted = thread::scope(|scope| {
+        for host in &hosts {
+            let (acknowledged, is_done) = (&acknowledged, &is_done);
+            scope.spawn(move || {
+                while !is_done.load(Ordering::SeqCst) {
+                    let answer = ask(host.address(), "POST /inc");
+                    assert_eq!(answer.status, 200, "{answer:?}");
+                    acknowledged.fetch_add(1, Ordering::SeqCst);
+                }
+            });
+        }
+        let output = foreign.wait_with_output();
+        is_done.store(true, Ordering::SeqCst);
+        output.unwrap().stdout.len() as i64
+    });
+    assert_eq!(counted, FOREIGN_INCREMENTS);
+    let acknowledged = acknowledged.into_inner();
+    assert!(acknowledged > FOREIGN_INCREMENTS / 10, "only {acknowledged} increments were made");
+    assert_eq!(ask(hosts[0].address(), "GET /count").count(), acknowledged + counted);
+}
+
+/// Counts as the original does: locks the file, reads it, empties it, writes it. Says `.` for each increment.
+const FOREIGN_COUNTER: &str = r#"
+for _ in $(seq "$1"); do
+    flock "$2" sh -euc 'count=$(cat "$1"); echo $((count + 1)) > "$1"' sh "$2"
+    printf .
+done
+"#;
+
+#[test]
+fn a_file_that_was_put_in_the_place_of_the_old_one_is_counted_on() {
+    let sandbox = Sandbox::new();
+    let tally = sandbox.start(&["--plugin", "disk-flock"]);
+    assert_eq!(ask(tally.address(), "POST /inc").count(), 1);
+    let new = sandbox.path().join("new");
+    fs::write(&new, "41").unwrap();
+    fs::rename(&new, sandbox.storage()).unwrap();
+    assert_eq!(ask(tally.address(), "POST /inc").count(), 42);
+    fs::remove_file(sandbox.storage()).unwrap();
+    assert_eq!(ask(tally.address(), "GET /count").count(), 0);
+    assert_eq!(ask(tally.address(), "POST /inc").count(), 1);
+}
+
+#[test]
+fn without_a_path_the_file_is_in_the_state_directory_by_the_port() {
+    let sandbox = Sandbox::new();
+    for path in [None, Some(" \n")] {
+        let mut command = sandbox.command(&["--plugin", "disk-flock"]);
+        command.env_remove("STORAGE_PATH").envs(path.map(|path| ("STORAGE_PATH", path)));
+        let tally = sandbox.start_command(command);
+        assert_eq!(ask(tally.address(), "POST /inc").count(), 1);
+        let file = format!("state/tally-{}/count.txt", tally.address().port());
+        let content = fs::read_to_string(sandbox.path().join(file)).unwrap();
+        assert_eq!(content, format!("{:<20}\n", 1));
+    }
+}
+
+#[test]
+fn without_a_path_another_plugin_serves_and_the_disk_plugin_is_ready() {
+    let sandbox = Sandbox::new();
+    let mut command = sandbox.command(&[]);
+    command.env_remove("PLUGIN").env("STORAGE_PATH", "  ");
+    let tally = sandbox.start_command(command);
+    assert_eq!(overview(&tally)["active"]["plugin"], "shared-memory-atomic");
+    let known = |name: &str| {
+        let plugins = overview(&tally)["plugins"].as_array().unwrap().clone();
+        plugins.into_iter().find(|plugin| plugin["name"] == name).unwrap()
+    };
+    wait_until("the disk plugin is loaded", || known("disk-flock")["state"] != "loading");
+    assert_eq!(known("disk-flock")["state"], "ready", "{}", sandbox.stderr());
+    assert!(!sandbox.stderr().contains("can't load"), "{}", sandbox.stderr());
+    assert_eq!(carry(&tally, "disk-flock")["plugin"], "disk-flock");
+}
+
+#[test]
+fn the_path_is_stripped_of_blanks_and_its_directory_is_made() {
+    let sandbox = Sandbox::new();
+    let file = sandbox.path().join("a/b/count.txt");
+    let mut command = sandbox.command(&[]);
+    command.env_remove("PLUGIN").env("STORAGE_PATH", format!(" {}\n", file.display()));
+    let tally = sandbox.start_command(command);
+    assert_eq!(ask(tally.address(), "POST /inc").count(), 1);
+    assert_eq!(fs::read_to_string(file).unwrap(), format!("{:<20}\n", 1));
+    // One that goes away has taken counts along; nothing begins at 0 in its place.
+    fs::remove_dir_all(sandbox.path().join("a")).unwrap();
+    let answer = ask(tally.address(), "POST /inc");
+    assert_eq!(answer.status, 503, "{answer:?}");
 }
 
 #[test]

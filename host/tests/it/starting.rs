@@ -69,10 +69,10 @@ fn a_wrong_flag_is_refused_in_one_sentence() {
         (&["--shared-memory-dir", "/nowhere"], &["/nowhere/region"]),
         (&["--config", "/nowhere.toml"], &["/nowhere.toml"]),
         (
-            &["--plugin", "disk-flock", "--storage-path", "/nowhere/count.txt"],
-            &["/nowhere", "--storage-path"],
+            &["--plugin", "disk-flock", "--storage-path", "/dev/null/count.txt"],
+            &["/dev/null", "--storage-path"],
         ),
-        (&["--plugin", "disk-flock", "--storage-path", ""], &["--storage-path"]),
+        (&["--plugin", "disk-flock", "--storage-path", "/"], &["--storage-path"]),
         (&["--host", "no.such.host.invalid"], &["no.such.host.invalid", "--host"]),
         (&["--hz-cluster-members", "somewhere"], &["\"somewhere\"", "HOST:PORT"]),
         (&["--hz-cluster-members", "a:5701,b:0"], &["\"b:0\"", "--hz-cluster-members", "65535"]),

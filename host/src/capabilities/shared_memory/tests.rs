@@ -162,6 +162,21 @@ fn a_slot_whose_maker_died_before_the_tag_is_used_again() {
     assert_eq!(region.add("a", 1), Ok(1));
 }
 
+#[test]
+fn a_slot_with_the_same_hash_and_another_key_is_not_taken_for_the_keys() {
+    let (dir, region) = region(2);
+    region.store("a", 5).unwrap();
+    let path = dir.path().join("region");
+    let mut content = fs::read(&path).unwrap();
+    let is_that_of_a =
+        |slot: &&mut [u8]| slot[24..40] == [1, 0, 0, 0, 0, 0, 0, 0, b'a', 0, 0, 0, 0, 0, 0, 0];
+    // As where it was removed, and its place taken, by the time that a search gets there.
+    content[64..].chunks_mut(320).find(is_that_of_a).unwrap()[32] = b'b';
+    fs::write(&path, content).unwrap();
+    assert_eq!((region.load("a"), region.add("a", 1)), (Ok(0), Ok(1)));
+    assert_eq!(list_all(&region, 9).len(), 2);
+}
+
 /// Starts four threads at the same moment, each with a mapping of its own, as processes have.
 fn at_once(capacity: u32, steps: impl Fn(&Region) + Sync) -> (tempfile::TempDir, Region) {
     let (dir, region) = region(capacity);

@@ -154,16 +154,16 @@ impl<D: Directory> CounterFile<'_, D> {
 
     /// Stores `value`; when this returns, it is as durable as the settings ask for.
     pub fn write(&self, value: i64) -> Result<(), Error> {
-        let is_short = self.content.len() < record::RECORD_BYTES;
-        if is_short || self.is_marked() {
-            // Before the mark goes, and before anything is changed.
-            self.files.flush_folders(folders(&self.path))?;
+        let new = record::of_length(value, self.content.len());
+        if self.content.len() >= record::RECORD_BYTES && !self.is_marked() {
+            return self.overwrite(&self.content, new.as_bytes());
         }
-        if is_short {
-            // The file grows first, and then the value changes: a crash could leave the new value cut to the old length.
-            self.overwrite(record::marked(self.value).as_bytes())?;
-        }
-        self.overwrite(record::of_length(value, self.content.len()).as_bytes())
+        // The name, and the length with the old value, are on the disk before the value changes: a loss of power could
+        // leave the new one cut to a shorter length.
+        self.files.flush_folders(folders(&self.path))?;
+        let grown = record::marked(self.value);
+        self.overwrite(&self.content, grown.as_bytes())?;
+        self.overwrite(grown.as_bytes(), new.as_bytes())
     }
 
     /// Flushes the name of a marked file, and its value with it.
@@ -174,7 +174,7 @@ impl<D: Directory> CounterFile<'_, D> {
 
     fn unmark(&self) -> Result<(), Error> {
         if self.is_marked() {
-            self.overwrite(record::format(self.value).as_bytes())
+            self.overwrite(&self.content, record::format(self.value).as_bytes())
         } else {
             Ok(())
         }
@@ -185,10 +185,10 @@ impl<D: Directory> CounterFile<'_, D> {
         let _ = write_all(&self.file, record::MARK, record::RECORD_BYTES - record::MARK.len());
     }
 
-    fn overwrite(&self, content: &[u8]) -> Result<(), Error> {
+    fn overwrite(&self, old: &[u8], new: &[u8]) -> Result<(), Error> {
         let (files, path) = (self.files, &self.path);
-        if let Err((code, written)) = write_all(&self.file, content, 0) {
-            return Err(if self.is_restored(code, written) {
+        if let Err((code, written)) = write_all(&self.file, new, 0) {
+            return Err(if self.is_restored(old, code, written) {
                 files.failed("write", path, code)
             } else {
                 files.unknown("write", path, code)
@@ -201,15 +201,15 @@ impl<D: Directory> CounterFile<'_, D> {
         })
     }
 
-    /// Whether the file holds what it did before a write that failed after some bytes: a part of the new value followed
-    /// by a part of the old one would be a value that nobody has stored.
-    fn is_restored(&self, code: ErrorCode, written: usize) -> bool {
+    /// Whether the file holds the `old` content again after a write that failed after some bytes: a part of the new
+    /// value followed by a part of the old one would be a value that nobody has stored.
+    fn is_restored(&self, old: &[u8], code: ErrorCode, written: usize) -> bool {
         if written == 0 {
             // Only of these is it known that nothing was begun.
             return matches!(code, ErrorCode::InsufficientSpace | ErrorCode::Quota);
         }
-        let restored = write_all(&self.file, &self.content, 0).is_ok();
-        if restored && self.content.len() == record::RECORD_BYTES {
+        let restored = write_all(&self.file, old, 0).is_ok();
+        if restored && old.len() == record::RECORD_BYTES {
             self.mark();
         }
         restored

@@ -328,7 +328,7 @@ fn a_loss_of_power() -> impl Strategy<Value = Option<WrittenBack>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 20_000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn what_was_acknowledged_is_there_whatever_goes_wrong(

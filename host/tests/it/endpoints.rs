@@ -58,7 +58,9 @@ fn every_bad_request_is_a_problem_and_changes_nothing() {
     for idx in 0..150 {
         write!(many_headers, "x-{idx}: y\r\n").unwrap();
     }
-    assert_eq!(ask(tally.address(), "POST /inc").count(), 1);
+    for request in ["POST /inc", "POST /counters/only/inc"] {
+        assert_eq!(ask(tally.address(), request).count(), 1);
+    }
     for (request, status, code) in [
         ("GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n".into(), 404, "not-found"),
         ("POST /counters/tally-probe/inc HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n".into(), 400, "invalid-key"),
@@ -69,7 +71,7 @@ fn every_bad_request_is_a_problem_and_changes_nothing() {
         ("GET /inc HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n".into(), 405, "method-not-allowed"),
         (format!("GET /counters/{long_key} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"), 400, "invalid-key"),
         ("GET /counters/%FF HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n".into(), 400, "invalid-key"),
-        ("POST /counters/other/inc HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n".into(), 503, "storage-unavailable"),
+        ("POST /counters/other/inc HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n".into(), 507, "storage-full"),
         ("POST /counters/count/inc?by=x HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n".into(), 400, "bad-request"),
         ("POST /counters/count/inc?to=1 HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n".into(), 400, "bad-request"),
         ("POST /counters/count/inc?by=9223372036854775808 HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n".into(), 400, "bad-request"),

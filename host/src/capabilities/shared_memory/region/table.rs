@@ -87,7 +87,7 @@ impl Region {
         Ok(())
     }
 
-    /// How many keys there are, without those that are [`RESERVED`].
+    /// How many keys there are, without those that every region has.
     pub fn keys(&self) -> u64 {
         self.words[KEYS_WORD].load(Ordering::Relaxed)
     }

@@ -15,6 +15,7 @@ use crate::{
     admin::settings::reachable,
     client::{Answer, ClientError, Endpoint, Token},
     config::{Cli, Config, Rollback, Swap},
+    swap::holdings::Counters,
 };
 
 /// How long a swap may take. Compiling, looking through storages, holding calls back and draining have bounds of
@@ -91,27 +92,27 @@ fn ask(
     if swapped["fenced"] == true {
         text += &format!("; calls were held back for {} µs", swapped["paused_us"]);
     }
-    if let Some(carried) = swapped["carried"].as_object() {
-        let total = carried["total"].as_str().unwrap_or_default();
-        text += &format!("; {} counters with a total of {total} were carried", carried["keys"]);
+    if let Some(carried) = counters(&swapped["carried"]) {
+        text += &format!("; carried {carried}");
     }
-    if let Some(left) = swapped["left"].as_object() {
-        let storage = left["storage"].as_str().unwrap_or_default();
-        text += &match (&left["total"], &left["why_unknown"]) {
-            (Value::String(total), _) => {
-                format!(
-                    "; {} counters with a total of {total} were left in {storage}",
-                    left["keys"]
-                )
-            }
-            (_, why) => format!(
+    let left = &swapped["left"];
+    if let Some(storage) = left["storage"].as_str() {
+        text += &match (counters(left), left["why_unknown"].as_str()) {
+            (Some(left), _) => format!("; left {left} in {storage}"),
+            (None, why) => format!(
                 "; what was left in {storage} is not known ({})",
-                why.as_str().unwrap_or_default()
+                why.unwrap_or("the host does not say why")
             ),
         };
     }
     writeln!(io::stdout(), "{text}")?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Counters that the host's answer tells of.
+fn counters(told: &Value) -> Option<Counters> {
+    let total = told["total"].as_str()?.parse().ok()?;
+    Some(Counters { keys: told["keys"].as_u64()?, total })
 }
 
 /// `tally health`

@@ -126,12 +126,7 @@ impl Carry {
         })
         .await?;
         if arrived != copied {
-            return Err(format!(
-                "{copied} were to be carried, but {} with a total of {} are in {}",
-                arrived.keys,
-                arrived.total,
-                self.target()
-            ));
+            return Err(format!("{} holds {arrived} instead of {copied}", self.target()));
         }
         deadline.check()?;
         self.turn.moved()?;

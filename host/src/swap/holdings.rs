@@ -43,7 +43,8 @@ impl Counters {
 
 impl fmt::Display for Counters {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} counters with a total of {}", self.keys, self.total)
+        let plural = if self.keys == 1 { "" } else { "s" };
+        write!(f, "{} counter{plural} with a total of {}", self.keys, self.total)
     }
 }
 
@@ -80,7 +81,7 @@ impl Holdings {
 impl fmt::Display for Holdings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.counters {
-            Ok(counters) => write!(f, "{counters} are in {}", self.storage),
+            Ok(counters) => write!(f, "{} holds {counters}", self.storage),
             Err(why) => write!(f, "which counters are in {} is not known ({why})", self.storage),
         }
     }

@@ -85,7 +85,7 @@ fn the_admin_listener_answers_who_stops_sending() {
         assert_eq!(answers.iter().map(Answer::count).collect::<Vec<_>>(), [count]);
     }
     assert!(send_all(admin, &inc[..30]).is_empty());
-    let body = r#"{"plugin":"shared-memory-atomic"}"#;
+    let body = r#"{"plugin":"shared-memory-atomic","leave_counts":true}"#;
     let head = format!("PUT /admin/plugin HTTP/1.1\r\nhost: {admin}\r\n");
     let swap = send_all(admin, &format!("{head}content-length: {}\r\n\r\n{body}", body.len()));
     assert_eq!(swap[0].json()["plugin"], "shared-memory-atomic");

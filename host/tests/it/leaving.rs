@@ -31,7 +31,7 @@ fn a_swap_to_another_storage_is_refused_until_it_is_said_what_becomes_of_the_cou
     assert_eq!(refused.status, 409);
     let region = sandbox.path().join("region").display().to_string();
     for part in [
-        "2 counters with a total of 12 are in the shared-memory region",
+        "holds 2 counters with a total of 12, but",
         &region,
         "disk-flock counts in the file",
         "--carry (\\\"carry\\\":true)",
@@ -109,14 +109,14 @@ fn what_can_not_be_listed_may_hold_counts_and_can_only_be_left() {
     for part in ["is not known", "can't list its counters", "say --leave-counts"] {
         check_refused(&refused, "carry-or-leave", part);
     }
-    check_refused(&swap_and_carry(&tally, "disk-flock"), "bad-request", "can't be carried");
+    check_refused(&swap_and_carry(&tally, "disk-flock"), "plugin-refused", "can't be carried");
     let left = &swap_and_leave(&tally, "disk-flock").json()["left"];
     assert_eq!((&left["keys"], &left["total"]), (&Value::Null, &Value::Null), "{left}");
     assert!(left["why_unknown"].as_str().unwrap().contains("can't list"), "{left}");
     // Where it is the new one that can't be listed, the counts can't go along either.
     assert_eq!(ask(tally.address(), "POST /inc").count(), 1);
     let refused = swap(&tally, silent.to_str().unwrap());
-    check_refused(&refused, "carry-or-leave", "1 counters with a total of 1 are in");
+    check_refused(&refused, "carry-or-leave", "holds 1 counter with a total of 1, but");
     check_refused(&refused, "carry-or-leave", "can't take them along, so say --leave-counts");
 }
 
@@ -139,7 +139,7 @@ fn the_commands_say_it_too() {
     assert_eq!(status, Some(2), "{text}");
     let (status, text) = run(&["swap", "disk-flock", "--leave-counts"]);
     assert_eq!(status, Some(0), "{text}");
-    assert!(text.contains("2 counters with a total of 12 were left in the shared-mem"), "{text}");
+    assert!(text.contains("left 2 counters with a total of 12 in the shared-mem"), "{text}");
     assert_eq!(ask(tally.address(), "POST /inc").count(), 1);
     let (status, text) = run(&["rollback"]);
     assert_eq!(status, Some(1), "{text}");
@@ -172,7 +172,7 @@ fn a_reload_that_changes_the_storage_needs_a_setting_that_says_it() {
     assert_eq!(ask(tally.address(), "POST /inc").count(), 6);
     reload("shared-memory-flock", "on-storage-change = \"leave\"");
     wait_until("they are left", || active(&tally) == "shared-memory-flock");
-    wait_until("it is told", || sandbox.stderr().contains("2 counters with a total of 13 are in"));
+    wait_until("it is told", || sandbox.stderr().contains("holds 2 counters with a total of 13"));
     assert_eq!(count(&tally), 0);
     assert!(!sandbox.stderr().contains("a change of swaps"), "{}", sandbox.stderr());
     // Within one storage, and where there is nothing to carry, there is nothing to say.

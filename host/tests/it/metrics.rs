@@ -59,7 +59,7 @@ fn the_metrics_say_what_happened() {
         ("tally_http_requests_total{route=\"/counters/{key}/inc\",status=\"200\"}", 1),
         ("tally_http_requests_total{route=\"other\",status=\"404\"}", 1),
         ("tally_plugin_call_seconds_count{plugin=\"shared-memory-flock\",outcome=\"ok\"}", 2),
-        ("tally_plugin_traps_total{plugin=\"a \\\"b\\\"\",reason=\"other\"}", 1),
+        ("tally_plugin_traps_total{plugin=\"a \\\"b\\\"\",reason=\"panic\"}", 1),
         ("tally_plugin_swaps_total{result=\"ok\"}", 2),
         ("tally_plugin_swaps_total{result=\"failed\"}", 1),
         ("tally_generation{plugin=\"shared-memory-atomic\"}", 3),

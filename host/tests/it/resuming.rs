@@ -142,7 +142,7 @@ fn every_swap_is_remembered_and_so_are_rollbacks_and_reloads() {
 fn a_plugin_from_a_file_is_gone_on_with_and_missed_where_it_is_gone_or_not_granted_any_more() {
     let place = Place::new();
     let build = another_build_in(place.sandbox.path(), "shared-memory-flock", 1);
-    let grant = ["--grant", "build_1=shared-memory+file-lock+clocks"];
+    let grant = ["--grant", "build_1.wasm=shared-memory+file-lock+clocks"];
     let tally = place.start(&grant);
     assert_eq!(swap(&tally, build.to_str().unwrap()).status, 200);
     assert_eq!(inc(&tally), 1);
@@ -153,7 +153,8 @@ fn a_plugin_from_a_file_is_gone_on_with_and_missed_where_it_is_gone_or_not_grant
     let ungranted = place.refused(&[]);
     fs::rename(&build, build.with_extension("gone")).unwrap();
     let gone = place.refused(&grant);
-    for (sentence, why) in [(ungranted, "--grant build_1="), (gone, "there is no plugin file")] {
+    for (sentence, why) in [(ungranted, "--grant build_1.wasm="), (gone, "there is no plugin file")]
+    {
         for part in ["was swapped to build_1", "shared-memory region", "--resume off", why] {
             assert!(sentence.contains(part), "no {part:?} in {sentence}");
         }
@@ -169,7 +170,7 @@ fn where_the_settings_choose_another_storage_than_at_the_swap_it_must_be_said_wh
     let other = ["--plugin", "shared-memory-flock"];
     let sentence = place.refused(&other);
     for part in [
-        "1 counters with a total of 8 are in the file",
+        "holds 1 counter with a total of 8, but",
         "shared-memory-flock counts in the shared-memory region",
         "--on-storage-change carry",
         "--on-storage-change leave",
@@ -249,7 +250,7 @@ fn counts_to_which_the_settings_lead_no_more_can_only_be_left() {
 fn counts_that_can_not_be_listed_can_only_be_left_at_a_start() {
     let place = Place::new();
     let silent = guest("guest-first-call");
-    let grant = ["--grant", "guest_first_call=shared-memory+config"];
+    let grant = ["--grant", "guest_first_call.wasm=shared-memory+config"];
     let disk = ["--plugin", "disk-flock"];
     let tally = place.start(&[&disk[..], &grant].concat());
     assert_eq!(swap(&tally, silent.to_str().unwrap()).status, 200);

@@ -24,7 +24,6 @@ const ANSWER_TIME_MAX: &str = "20";
 /// What schemathesis did on one listener.
 struct Checked {
     operations: u32,
-    operations_in_all: u32,
     cases: u32,
 }
 
@@ -42,9 +41,19 @@ fn what_the_description_of_the_api_says_is_so() {
     let admin = tally.admin();
     let main = check(&sandbox, admin, "main listener", tally.address());
     let operators = check(&sandbox, admin, "admin listener", admin);
-    assert_eq!(main.operations + operators.operations, main.operations_in_all);
+    assert_eq!(main.operations + operators.operations, described());
     let cases = main.cases + operators.cases;
     assert!(CASES_MIN <= cases, "{cases} cases");
+}
+
+/// How many operations the description has.
+fn described() -> u32 {
+    let description = include_str!("../../src/admin/assets/openapi.json");
+    let description: serde_json::Value = serde_json::from_str(description).unwrap();
+    let paths = description["paths"].as_object().unwrap().values();
+    let operations = paths.flat_map(|path| path.as_object().unwrap().keys());
+    let operations = operations.filter(|name| ["get", "post", "put"].contains(&name.as_str()));
+    u32::try_from(operations.count()).unwrap()
 }
 
 /// Has schemathesis send what the description allows, and what it does not, to the operations with this tag.
@@ -78,8 +87,6 @@ fn check(sandbox: &Sandbox, described_at: SocketAddr, tag: &str, address: Socket
     let numbers = |line: &str| -> Vec<u32> {
         line.split_whitespace().filter_map(|word| word.parse().ok()).collect()
     };
-    let [operations, operations_in_all] = numbers(line(" selected / "))[..] else {
-        panic!("{told}");
-    };
-    Checked { operations, operations_in_all, cases: numbers(line(" generated"))[0] }
+    let operations = numbers(line(" selected / "))[0];
+    Checked { operations, cases: numbers(line(" generated, "))[0] }
 }

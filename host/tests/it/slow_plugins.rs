@@ -3,7 +3,8 @@ use rustix::process::Signal;
 use crate::support::{Sandbox, Tally, ask, check_refused, guest, swap, swap_and_carry, wait_until};
 
 /// What its writes and its work take two seconds for is answered as unknown after half of that.
-const ARGS: [&str; 4] = ["--grant", "guest_slow=shared-memory+clocks", "--call-time-max", "1000"];
+const ARGS: [&str; 4] =
+    ["--grant", "guest_slow.wasm=shared-memory+clocks", "--call-time-max", "1000"];
 
 fn start(sandbox: &Sandbox, more: &[&str]) -> Tally {
     let guest = guest("guest-slow");

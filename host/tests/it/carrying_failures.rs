@@ -152,10 +152,14 @@ fn with_trigger(database: &Database, statements: &str) {
 #[test]
 fn a_carry_that_arrives_incomplete_or_altered_is_undone() {
     for (meddling, arrived, left) in [
-        ("IF NEW.user_id = 'lost' THEN RETURN NULL; END IF;", "1 with a total of 1 are in", "0"),
+        (
+            "IF NEW.user_id = 'lost' THEN RETURN NULL; END IF;",
+            "holds 1 counter with a total of 1 instead of",
+            "0",
+        ),
         (
             "IF NEW.user_id = 'lost' AND NEW.counter > 0 THEN NEW.counter = 6; END IF;",
-            "2 with a total of 7 are in",
+            "holds 2 counters with a total of 7 instead of",
             // What is not as it was copied may be somebody else's, and is left alone.
             "6",
         ),

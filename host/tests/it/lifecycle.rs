@@ -72,7 +72,8 @@ fn a_swap_that_takes_long_does_not_hold_up_the_end() {
     let began = Instant::now();
     tally.signal(Signal::TERM);
     assert_eq!(tally.wait().code(), Some(0));
-    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    // What the host had begun to ask of the plugin itself is waited for, 10 s at most, beside twice --drain-time-max.
+    assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
     let answer = String::from_utf8(swap.read_to_end().unwrap_or_default()).unwrap();
     assert!(!answer.contains("200 OK"), "it was not made: {answer}");
 }

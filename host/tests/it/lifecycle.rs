@@ -8,7 +8,7 @@ use std::{
 use rustix::{fs::FlockOperation, process::Signal};
 use serde_json::json;
 
-use crate::support::{Connection, Sandbox, ask, overview, wait_until};
+use crate::support::{Connection, Sandbox, Tally, ask, overview, wait_until};
 
 const INC: &[u8] = b"POST /inc HTTP/1.1\r\nhost: x\r\n\r\n";
 
@@ -46,16 +46,15 @@ fn a_swap_that_takes_long_does_not_hold_up_the_end() {
     let tally = sandbox
         .start(&[&["--plugin", "disk-flock", "--drain-time-max", "500"], &never[..]].concat());
     assert_eq!(ask(tally.address(), "POST /inc").count(), 1);
-    let entries = fs::read_dir(sandbox.path()).unwrap().map(|entry| entry.unwrap().path());
-    let locks: Vec<_> =
-        entries.filter(|path| path.extension().is_some_and(|it| it == "lock")).collect();
-    let held = locks.into_iter().map(|path| {
-        let file = fs::File::open(path).unwrap();
-        rustix::fs::flock(&file, FlockOperation::LockExclusive).unwrap();
-        file
-    });
-    let held: Vec<_> = held.collect();
-    assert!(!held.is_empty(), "the lock was found");
+    let known = |tally: &Tally, field: &str| {
+        let overview = overview(tally);
+        assert_eq!(overview["failures"], json!([]));
+        let mut plugins = overview["plugins"].as_array().unwrap().iter();
+        plugins.find(|known| known["name"] == "shared-memory-atomic").unwrap()[field].clone()
+    };
+    wait_until("the new plugin is loaded", || known(&tally, "state") == "ready");
+    let file = fs::File::open(sandbox.storage()).unwrap();
+    rustix::fs::flock(&file, FlockOperation::LockExclusive).unwrap();
     // A call that does not end, for which a swap that carries counts has to wait.
     let mut call = Connection::open(tally.address());
     call.write(INC).unwrap();
@@ -64,11 +63,7 @@ fn a_swap_that_takes_long_does_not_hold_up_the_end() {
     let (host, length) = (tally.admin(), body.len());
     let head = format!("PUT /admin/plugin HTTP/1.1\r\nhost: {host}\r\ncontent-length: {length}");
     swap.write(format!("{head}\r\n\r\n{body}").as_bytes()).unwrap();
-    wait_until("the new plugin is prepared", || {
-        let plugins = overview(&tally)["plugins"].clone();
-        let mut plugins = plugins.as_array().unwrap().iter();
-        plugins.any(|known| known["name"] == "shared-memory-atomic" && known["instances"] != 0)
-    });
+    wait_until("the new plugin is prepared", || known(&tally, "instances") != 0);
     let began = Instant::now();
     tally.signal(Signal::TERM);
     assert_eq!(tally.wait().code(), Some(0));

@@ -91,6 +91,8 @@ fn load_beside(
     load: impl FnOnce(&Load, &Stop) -> anyhow::Result<Report> + Send,
     meanwhile: impl FnOnce(),
 ) -> Report {
+    // A database that does not exist is created by the first call, for which that may take too long.
+    wait_until("the host is ready", || ask(tally.address(), "GET /readyz").status == 200);
     let reset = ask(tally.address(), "POST /reset");
     assert_eq!(reset.status, 200, "{reset:?}");
     let endless = Load { start: Start::Keep, ..from_zero(clients, 1_000_000) };

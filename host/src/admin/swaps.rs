@@ -3,11 +3,11 @@
 use std::{path::Path, time::Duration};
 
 use axum::{Json, body::Bytes, extract::State};
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 
 use super::{Shared, events::micros};
 use crate::{
-    http::problem::Problem,
+    http::{input, problem::Problem},
     plugin::generation::Trigger,
     swap::{
         holdings::{Counters, Holdings},
@@ -21,32 +21,27 @@ use crate::{
 #[serde(deny_unknown_fields)]
 struct Wanted {
     plugin: String,
-    #[serde(default, deserialize_with = "given")]
+    #[serde(default, deserialize_with = "input::given")]
     carry: Option<bool>,
     #[serde(default)]
     leave_counts: bool,
     #[serde(default)]
     overwrite: bool,
-    #[serde(default, deserialize_with = "given")]
+    #[serde(default, deserialize_with = "input::given")]
     swap_pause_max_ms: Option<i64>,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Back {
-    #[serde(default, deserialize_with = "given")]
+    #[serde(default, deserialize_with = "input::given")]
     carry: Option<bool>,
     #[serde(default)]
     leave_counts: bool,
     #[serde(default)]
     overwrite: bool,
-    #[serde(default, deserialize_with = "given")]
+    #[serde(default, deserialize_with = "input::given")]
     swap_pause_max_ms: Option<i64>,
-}
-
-/// A field that stands there has a value: null says nothing.
-fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(value: D) -> Result<Option<T>, D::Error> {
-    T::deserialize(value).map(Some)
 }
 
 impl Back {

@@ -5,7 +5,7 @@
 //! * `GET /counters/{key}`: `{"count":N}`
 
 use axum::{Json, body::Bytes, extract::State, http::Uri};
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 
 use super::{
     Counter,
@@ -44,13 +44,8 @@ pub struct Count {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Addition {
-    #[serde(default, deserialize_with = "given")]
+    #[serde(default, deserialize_with = "input::given")]
     by: Option<i64>,
-}
-
-/// What stands there has to be a number: null is none.
-fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<i64>, D::Error> {
-    i64::deserialize(deserializer).map(Some)
 }
 
 pub async fn get<C: Counter>(

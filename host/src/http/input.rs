@@ -6,7 +6,7 @@ use axum::{
     extract::{FromRequest, FromRequestParts, Path, Query, Request},
     http::{Uri, request::Parts},
 };
-use serde::{Deserialize, de::DeserializeOwned};
+use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 
 use super::problem::Problem;
 use crate::keys::{self, SCRATCH_KEY};
@@ -87,6 +87,13 @@ pub fn object<T: DeserializeOwned>(body: &[u8]) -> Option<T> {
     // serde would also take an array for the fields in their order.
     let is_object = body.trim_ascii_start().starts_with(b"{");
     is_object.then(|| serde_json::from_slice(body).ok())?
+}
+
+/// A field that stands there has a value: null is none.
+pub fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
 }
 
 /// Whether each `%` is followed by two hexadecimal digits (RFC 3986, section 2.1). Decoders take others as they are.

@@ -13,7 +13,7 @@ use std::{
 };
 
 use fake::*;
-use tally_hazelcast::{Error, Number};
+use tally_hazelcast::{Client, Error, Number};
 
 #[tokio::test]
 async fn a_change_during_which_the_connection_breaks_is_told_and_never_made_again() {
@@ -105,9 +105,27 @@ async fn a_partition_without_an_end_is_left() {
     );
 }
 
+/// Calls until most of them go to the fastest member and a few to `other`: either may be slow at any time on a busy machine.
+async fn until_few_ask(client: &Client, other: &Member) {
+    // Each of two members is tried once or twice within so many.
+    const CALLS: usize = 200;
+    let deadline = Instant::now() + 3 * LONG;
+    loop {
+        let before = other.asked(ADD_AND_GET);
+        for _ in 0..CALLS {
+            let outcome = client.add_and_get("n", 1).await;
+            assert!(matches!(outcome, Ok(1) | Err(Error::Refused(_))), "{outcome:?}");
+        }
+        let asked = other.asked(ADD_AND_GET) - before;
+        if (1..CALLS / 10).contains(&asked) {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{asked} of {CALLS}");
+    }
+}
+
 #[tokio::test]
 async fn atomic_calls_go_to_the_member_that_makes_them_fastest() {
-    const CALLS: usize = 300;
     let slow = Member::start(|kind, _| {
         if kind == ADD_AND_GET {
             thread::sleep(Duration::from_millis(20));
@@ -115,19 +133,11 @@ async fn atomic_calls_go_to_the_member_that_makes_them_fastest() {
         formality()
     });
     let leader = Member::start(|_, _| formality());
-    let client = slow.client_beside(&[&leader], LONG);
-    for _ in 0..CALLS {
-        assert_eq!(client.add_and_get("n", 1).await, Ok(1));
-    }
-    let asked = [&slow, &leader].map(|member| member.asked(ADD_AND_GET));
-    assert_eq!(asked[0] + asked[1], CALLS);
-    // The other one is tried again and again, and the leader may be slow for once.
-    assert!((1..CALLS / 4).contains(&asked[0]), "{asked:?}");
+    until_few_ask(&slow.client_beside(&[&leader], LONG), &slow).await;
 }
 
 #[tokio::test]
 async fn a_member_that_refuses_at_once_is_not_taken_for_the_fastest() {
-    const CALLS: usize = 300;
     // ServiceNotFound
     let refusing = Member::start(|kind, _| match kind {
         ADD_AND_GET => failure(75, "why"),
@@ -139,20 +149,7 @@ async fn a_member_that_refuses_at_once_is_not_taken_for_the_fastest() {
         }
         formality()
     });
-    let client = refusing.client_beside(&[&leader], LONG);
-    // Afterwards both are connected.
-    let deadline = Instant::now() + LONG;
-    while leader.asked(ADD_AND_GET) == 0 {
-        assert!(Instant::now() < deadline, "the leader is never asked");
-        let _ = client.add_and_get("n", 1).await;
-    }
-    let before = refusing.asked(ADD_AND_GET);
-    for _ in 0..CALLS {
-        let outcome = client.add_and_get("n", 1).await;
-        assert!(matches!(outcome, Ok(1) | Err(Error::Refused(_))), "{outcome:?}");
-    }
-    let refused = refusing.asked(ADD_AND_GET) - before;
-    assert!((1..CALLS / 4).contains(&refused), "{refused}");
+    until_few_ask(&refusing.client_beside(&[&leader], LONG), &refusing).await;
 }
 
 #[tokio::test]

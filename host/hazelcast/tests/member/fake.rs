@@ -223,6 +223,8 @@ pub fn bytes(hex: &str) -> Vec<u8> {
     digits.chunks(2).map(|pair| (pair[0] << 4 | pair[1]) as u8).collect()
 }
 
+/// For calls whose time is to pass, and yet enough for an answer on a busy machine.
+pub const SHORT: Duration = Duration::from_millis(600);
 pub const LONG: Duration = Duration::from_secs(20);
 
 /// Makes a call again until the member can be reached.

@@ -158,12 +158,12 @@ async fn an_answer_that_does_not_come_in_time_is_not_waited_for() {
         GET | SET => Reply::Silence,
         _ => formality(),
     });
-    let client = member.connected(Duration::from_millis(500)).await;
+    let client = member.connected(SHORT).await;
     let read = client.get("m", "k").await;
-    assert!(matches!(&read, Err(Error::Unavailable(why)) if why.contains("500 ms")), "{read:?}");
+    assert!(matches!(&read, Err(Error::Unavailable(why)) if why.contains("600 ms")), "{read:?}");
     let written = client.put("m", "k", Number::Long(1)).await;
     assert!(
-        matches!(&written, Err(Error::OutcomeUnknown(why)) if why.contains("500 ms")),
+        matches!(&written, Err(Error::OutcomeUnknown(why)) if why.contains("600 ms")),
         "{written:?}"
     );
     assert_eq!((member.asked(GET), member.asked(SET)), (1, 1));
@@ -230,7 +230,7 @@ async fn a_lock_under_which_a_put_may_be_on_its_way_is_left_to_its_lease() {
         SET if before == 0 => Reply::Silence,
         _ => formality(),
     });
-    let client = member.connected(Duration::from_millis(500)).await;
+    let client = member.connected(SHORT).await;
     for in_doubt in [true, false] {
         let lock = client.try_lock("m", "k", LONG, LONG).await.unwrap();
         let mut lock = lock.expect("the member grants all");
@@ -260,7 +260,7 @@ async fn a_lock_under_which_a_comparing_write_may_be_on_its_way_is_released() {
         REPLACE_IF_SAME => Reply::Silence,
         _ => formality(),
     });
-    let client = member.connected(Duration::from_millis(500)).await;
+    let client = member.connected(SHORT).await;
     let lock = client.try_lock("m", "k", LONG, LONG).await.unwrap();
     let mut lock = lock.expect("the member grants all");
     let outcome = lock.replace_if_same(Number::Long(1), 2).await;

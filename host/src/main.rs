@@ -69,8 +69,11 @@ fn serve(config: &Config, args: &[OsString], telemetry: Telemetry) -> anyhow::Re
             match signals.next().await {
                 Asked::ToReload => {
                     supervisor::reloading();
-                    reload::reload(config, args, host.swaps()).await;
-                    supervisor::ready();
+                    tokio::select! {
+                        () = reload::reload(config, args, host.swaps()) => supervisor::ready(),
+                        // A swap that it has asked for comes to its end by itself.
+                        signal = signals.next_to_stop() => break signal,
+                    }
                 }
                 Asked::ToStop(signal) => break signal,
             }

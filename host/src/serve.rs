@@ -77,8 +77,12 @@ impl Host {
         // A port that is a free one says nothing of the host.
         let resumes = config.port != 0;
         let shared = config.plugins.shared_memory_name.as_ref().filter(|_| !resumes);
-        let name = shared.unwrap_or(&defaults.region_name);
-        let journal = Arc::new(Journal::new(state_dir.as_deref(), name, resumes));
+        let name = shared.map_or_else(
+            || defaults.region_name.clone(),
+            // Another host may be called like the region, and must not follow this one.
+            |region| format!("shared-{region}"),
+        );
+        let journal = Arc::new(Journal::new(state_dir.as_deref(), &name, resumes));
         let workers = config.workers.map_or_else(server::cores, usize::from);
         let engine = engine::new()?;
         let (plugins, limits) = (&config.plugins, &config.plugin_limits);
@@ -86,14 +90,13 @@ impl Host {
         let beginning = start::begin(&setup, &journal, &config.swaps)?;
         let serving = beginning.describe();
         let Beginning { plugin, chosen, .. } = beginning;
-        plugin.check_grants()?;
-        plugin.check_storage()?;
 
         raise_file_limit();
         let (threads, mut seats) = Threads::new(&plugin, workers + 1);
         let control_seat = seats.pop().expect("there is one more than workers");
         let status = Arc::new(Status::new(Arc::new(Generation {
             number: 1,
+            read: setup.clone(),
             chosen,
             plugin,
             setup: setup.clone(),

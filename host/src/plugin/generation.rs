@@ -14,7 +14,9 @@ pub struct Generation {
     pub plugin: Arc<Plugin>,
     /// The settings that it was chosen by.
     pub setup: Arc<Setup>,
-    /// What the settings that were read last choose, whatever was swapped to.
+    /// The settings that were read last; after a rollback others than those.
+    pub read: Arc<Setup>,
+    /// What these choose, whatever was swapped to.
     pub chosen: Choice,
     /// When it was published.
     pub since: SystemTime,

@@ -30,7 +30,9 @@ pub struct Candidate {
     pub plugin: Arc<Plugin>,
     /// The settings that it was chosen by.
     pub setup: Arc<Setup>,
-    /// What the settings that were read last choose, whatever was swapped to.
+    /// The settings that were read last.
+    pub read: Arc<Setup>,
+    /// What these choose, whatever was swapped to.
     pub chosen: Choice,
 }
 
@@ -73,9 +75,7 @@ impl Candidates {
             }
             Change::Rollback => {
                 let before = status.previous().ok_or(SwapError::NothingToRollBack)?;
-                let (plugin, setup) = (before.plugin.clone(), before.setup.clone());
-                // What was read last is what the settings are, though it goes on with those of before.
-                Ok(Some(Candidate { plugin, setup, chosen: active.chosen.clone() }))
+                Ok(Some(beside(&active, before.plugin.clone(), before.setup.clone())))
             }
             Change::Settings(settings) => self.by_settings(&active, &settings.0, &settings.1).await,
             Change::File(path) => self.by_file(&active, &path).await,
@@ -88,9 +88,9 @@ impl Candidates {
         settings: &PluginSettings,
         limits: &PluginLimits,
     ) -> Result<Option<Candidate>, SwapError> {
-        let same = active.setup.settings() == (settings, limits);
+        let same = active.read.settings() == (settings, limits);
         let setup = if same {
-            active.setup.clone()
+            active.read.clone()
         } else {
             let (defaults, threads) = (self.defaults.clone(), self.threads);
             let before = Some(&*active.setup);
@@ -98,8 +98,8 @@ impl Candidates {
         };
         let known = setup.chosen().map_err(unknown)?;
         let active_is_other = *active.plugin.source() != known.source;
-        if same && active_is_other {
-            // Somebody has swapped to another plugin since, and no setting says otherwise now.
+        if same && (active_is_other || !Arc::ptr_eq(&active.setup, &setup)) {
+            // Somebody has swapped, or rolled back, to something else since, and no setting says otherwise now.
             return Ok(None);
         }
         let mut plugin = self.load(&setup, known).await?;
@@ -111,7 +111,7 @@ impl Candidates {
             // Nor do these: the counts are where they were swapped to.
             plugin = self.load(&setup, active.plugin.known().clone()).await?;
         }
-        let candidate = Candidate { plugin, setup: setup.clone(), chosen };
+        let candidate = Candidate { plugin, setup: setup.clone(), read: setup.clone(), chosen };
         if !same {
             // The others of the new settings, so that a swap to one of them waits for no compiler.
             let _ = thread::Builder::new().name("loader".into()).spawn(move || setup.load_all());
@@ -143,7 +143,7 @@ impl Candidates {
         known: KnownPlugin,
     ) -> Result<Candidate, SwapError> {
         let plugin = self.load(&active.setup, known).await?;
-        Ok(Candidate { plugin, setup: active.setup.clone(), chosen: active.chosen.clone() })
+        Ok(beside(active, plugin, active.setup.clone()))
     }
 
     async fn load(&self, setup: &Arc<Setup>, known: KnownPlugin) -> Result<Arc<Plugin>, SwapError> {
@@ -170,6 +170,11 @@ impl Candidates {
             ))),
         }
     }
+}
+
+/// `plugin` in the place of the one that is active, though the settings say nothing new.
+fn beside(active: &Generation, plugin: Arc<Plugin>, setup: Arc<Setup>) -> Candidate {
+    Candidate { plugin, setup, read: active.read.clone(), chosen: active.chosen.clone() }
 }
 
 /// The right to have a plugin compiled.

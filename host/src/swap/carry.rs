@@ -7,7 +7,12 @@
 //! Nothing is overwritten that is not known: the new storage must be empty, or its counts given up by
 //! whoever asks, and what is taken back or emptied is only what still is as it was copied.
 
-use std::{cell::RefCell, collections::HashMap, rc::Rc, time::Duration};
+use std::{
+    cell::{Cell, RefCell},
+    collections::HashMap,
+    rc::Rc,
+    time::Duration,
+};
 
 use tokio::time::timeout;
 
@@ -35,6 +40,10 @@ pub struct Carry {
     from: Rc<Pool>,
     to: Rc<Pool>,
     turn: Turn,
+    /// Whether counts in the new storage may be given up.
+    overwrite: bool,
+    /// Whether some were.
+    given_up: Cell<bool>,
     copied: RefCell<HashMap<String, i64>>,
 }
 
@@ -55,15 +64,17 @@ impl Carry {
                 )));
             }
         }
-        let this = Self { from, to, turn, copied: RefCell::default() };
+        let (given_up, copied) = (Cell::default(), RefCell::default());
+        let this = Self { from, to, turn, overwrite, given_up, copied };
         if this.source() == this.target() {
             let place = this.source();
             return Err(SwapError::Refused(format!(
                 "both plugins keep their counters in {place}, so there is nothing to carry"
             )));
         }
-        let emptied = if overwrite { this.empty_target().await } else { this.check_target().await };
-        emptied.map_err(SwapError::Refused)?;
+        if !overwrite {
+            this.check_target().await.map_err(SwapError::Refused)?;
+        }
         Ok(this)
     }
 
@@ -95,10 +106,24 @@ impl Carry {
         .await
     }
 
-    async fn empty_target(&self) -> Result<(), String> {
+    /// Gives up the counts in the new storage, if that was asked for. This can't be taken back, so nothing but
+    /// what calls are held back for comes after it.
+    pub async fn make_room(&self) -> Result<(), String> {
+        if !self.overwrite {
+            return Ok(());
+        }
         let deadline = self.tidying("be emptied");
-        each_page(&self.to, &deadline, async |entries| reset(&self.to, entries, &deadline).await)
-            .await
+        each_page(&self.to, &deadline, async |entries| {
+            self.given_up.set(self.given_up.get() || !entries.is_empty());
+            reset(&self.to, entries, &deadline).await
+        })
+        .await
+    }
+
+    /// What has been given up, and where.
+    pub fn given_up(&self) -> Option<String> {
+        let target = self.target();
+        self.given_up.get().then(|| format!("the counts in {target} were given up and are gone"))
     }
 
     /// Copies all counts and compares the totals. No call may be under way on either plugin.
@@ -144,6 +169,9 @@ impl Carry {
 
     /// Takes back what was copied before the carry was given up.
     pub async fn undo(self) {
+        if let Some(gone) = self.given_up() {
+            tracing::warn!("the counts were not carried, and {gone}");
+        }
         let taken_back = if self.copied.borrow().is_empty() {
             Ok(())
         } else {

@@ -81,6 +81,30 @@ impl Handover {
         self.plan == Plan::Keep
     }
 
+    /// Makes room in the new storage where its counts may be given up.
+    ///
+    /// # Errors
+    ///
+    /// Why it could not.
+    pub async fn make_room(&self) -> Result<(), SwapError> {
+        match &self.way {
+            Way::Carry(carry) => carry.make_room().await.map_err(SwapError::Refused),
+            Way::Remember(_) | Way::Forget(_) => Ok(()),
+        }
+    }
+
+    /// What a swap that is not made has changed, in words.
+    pub fn changed(&self) -> String {
+        let gone = match &self.way {
+            Way::Carry(carry) => carry.given_up(),
+            Way::Remember(_) | Way::Forget(_) => None,
+        };
+        gone.map_or_else(
+            || "nothing was changed".into(),
+            |gone| format!("nothing was swapped, and {gone}"),
+        )
+    }
+
     /// Makes the new storage the one where the counts are. No call may be under way on either plugin. When this
     /// returns, a host that is killed goes on with the new plugin.
     ///

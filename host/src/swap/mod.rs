@@ -135,6 +135,9 @@ impl Swapper {
         let fenced = !handover.keeps() || old.plugin().exports().ticks() || !from.may_overlap(to);
         let mut began = Instant::now();
         let mut outcome = self.make_ready(&candidate).await.map(|()| None);
+        if outcome.is_ok() {
+            outcome = handover.make_room().await.map(|()| None);
+        }
         if outcome.is_ok() && fenced {
             began = Instant::now();
             let pause_max = terms.pause_max.unwrap_or(self.settings.pause_max());
@@ -153,6 +156,7 @@ impl Swapper {
             number: active.number + 1,
             plugin: candidate.plugin,
             setup: candidate.setup,
+            read: candidate.read,
             chosen: candidate.chosen,
             since: SystemTime::now(),
             trigger,
@@ -186,8 +190,9 @@ impl Swapper {
         pause_max: Duration,
     ) -> Result<Option<Counters>, SwapError> {
         let too_long = format!(
-            "calls would have been held back for longer than --swap-pause-max ({} ms), so nothing was changed",
-            pause_max.as_millis()
+            "calls would have been held back for longer than --swap-pause-max ({} ms), so {}",
+            pause_max.as_millis(),
+            handover.changed()
         );
         let deadline = Deadline::after(pause_max, too_long.clone());
         let closed = async {

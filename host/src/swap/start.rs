@@ -24,7 +24,7 @@ use crate::{
 
 /// What a host begins with.
 pub struct Beginning {
-    /// The plugin that serves.
+    /// The plugin that serves. It has what it needs.
     pub plugin: Arc<Plugin>,
     /// What the settings choose.
     pub chosen: Choice,
@@ -60,10 +60,14 @@ pub fn begin(
     let plugin = setup.load(&setup.chosen()?)?;
     let chosen = Choice::of(&plugin);
     let as_set = |plugin| Beginning { plugin, chosen: chosen.clone(), swapped_at_unix_ms: None };
-    let Some(record) = journal.last()? else { return Ok(as_set(plugin)) };
+    let Some(record) = journal.last()? else {
+        check(&plugin)?;
+        return Ok(as_set(plugin));
+    };
     tell(&record);
     let was = &record.serving;
     if !journal.resumes || settings.resume == Resume::Off {
+        check(&plugin)?;
         let counts_in = &was.serves.storage;
         if *counts_in != chosen.storage {
             let storage = &chosen.storage;
@@ -76,6 +80,7 @@ pub fn begin(
     }
     let follows = chosen != was.chosen;
     if follows && chosen.storage == was.serves.storage {
+        check(&plugin)?;
         let turn = journal.turn(was.clone(), Serving::from_now(chosen.clone(), chosen.clone()));
         if let Err(why) = turn.and_then(|turn| turn.served(None)) {
             tracing::warn!("that the settings have changed is not remembered: {why}");
@@ -89,6 +94,7 @@ pub fn begin(
                 change(resumed, plugin.clone(), journal, was, settings)?;
                 return Ok(as_set(plugin));
             }
+            check(&resumed)?;
             let swapped = (was.serves != chosen).then_some(was.since_unix_ms);
             return Ok(Beginning { plugin: resumed, chosen, swapped_at_unix_ms: swapped });
         }
@@ -105,8 +111,15 @@ pub fn begin(
             )));
         }
     };
+    check(&plugin)?;
     leave_unseen(&out_of_reach, &chosen, journal, was, settings)?;
     Ok(as_set(plugin))
+}
+
+/// Whether `plugin` may serve: what is remembered stays until that is known.
+fn check(plugin: &Plugin) -> anyhow::Result<()> {
+    plugin.check_grants()?;
+    plugin.check_storage()
 }
 
 /// The plugin that served, with the settings of now.
@@ -151,8 +164,7 @@ fn change(
     was: &Serving,
     settings: &SwapSettings,
 ) -> anyhow::Result<()> {
-    new.check_grants()?;
-    new.check_storage()?;
+    check(&new)?;
     // Pools belong to a thread, and this one's event loop is somebody else's.
     thread::scope(|scope| {
         let changing = thread::Builder::new().name("start".into()).spawn_scoped(scope, || {

@@ -201,8 +201,38 @@ fn a_carry_that_takes_too_long_is_undone() {
     assert_eq!(total_in(&database), "0");
 }
 
+#[test]
+fn counts_that_were_given_up_for_a_carry_that_is_not_made_are_named() {
+    let sandbox = Sandbox::new();
+    let memory = sandbox.start(&[]);
+    assert_eq!(ask(memory.address(), "POST /counters/count/inc?by=7").count(), 7);
+    let tally = sandbox.start(&["--plugin", "disk-flock", "--call-time-max", "600000"]);
+    assert_eq!(ask(tally.address(), "POST /inc").count(), 1);
+    let file = fs::File::open(sandbox.storage()).unwrap();
+    rustix::fs::flock(&file, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    // A call that does not end while calls would be held back.
+    let mut call = Connection::open(tally.address());
+    call.write(INC).unwrap();
+    wait_until("the request was read", || tally.has_read_all());
+    let carry = |more: &str| {
+        let body = format!(
+            r#"{{"plugin":"shared-memory-atomic","carry":true,"swap_pause_max_ms":100{more}}}"#
+        );
+        ask_admin(&tally, "PUT /admin/plugin", &body)
+    };
+    check_refused(&carry(""), "plugin-refused", "holds counts already (count is 7)");
+    assert_eq!(ask(memory.address(), "GET /count").count(), 7);
+    let refused = carry(r#","overwrite":true"#);
+    check_refused(&refused, "not-now", "so nothing was swapped, and the counts in");
+    check_refused(&refused, "not-now", "were given up and are gone");
+    assert_eq!(ask(memory.address(), "GET /count").count(), 0);
+    assert!(sandbox.stderr().contains("the counts were not carried, and the counts in"));
+    drop(file);
+    assert_eq!(call.answer().unwrap().count(), 2);
+}
+
 fn journal(sandbox: &Sandbox) -> PathBuf {
-    sandbox.path().join("state").join("region.journal.json")
+    sandbox.path().join("state").join("shared-region.journal.json")
 }
 
 fn journaled(sandbox: &Sandbox) -> serde_json::Value {

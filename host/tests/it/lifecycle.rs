@@ -143,6 +143,29 @@ fn the_watchdog_hears_from_the_host_twice_in_its_time() {
     assert!(expected.contains(&each), "every {each:?}");
 }
 
+#[test]
+fn a_signal_to_stop_is_heard_while_a_reload_waits_for_its_swap() {
+    let sandbox = Sandbox::new();
+    let file = sandbox.path().join("tally.toml");
+    fs::write(&file, "plugin = \"disk-flock\"").unwrap();
+    let supervisor = Supervisor::within(&sandbox);
+    let mut command = sandbox.command(&["--config", file.to_str().unwrap()]);
+    command.args(["--swap-pause-max", "600000", "--drain-time-max", "500"]);
+    command.env_remove("PLUGIN").env("NOTIFY_SOCKET", sandbox.path().join("notify"));
+    let tally = sandbox.start_command(command);
+    assert_eq!(supervisor.word(), "READY=1\n");
+    assert_eq!(ask(tally.address(), "POST /inc").count(), 1);
+    let counter = fs::File::open(sandbox.storage()).unwrap();
+    rustix::fs::flock(&counter, FlockOperation::LockExclusive).unwrap();
+    fs::write(&file, "plugin = \"shared-memory-atomic\"\non-storage-change = \"carry\"").unwrap();
+    tally.signal(Signal::HUP);
+    assert!(supervisor.word().starts_with("RELOADING=1\n"));
+    tally.signal(Signal::TERM);
+    assert_eq!(supervisor.word(), "STOPPING=1\n");
+    drop(counter);
+    assert_eq!(tally.wait().code(), Some(0));
+}
+
 /// Runs `tally health` for a host at `port`.
 fn health(sandbox: &Sandbox, host: &str, port: u16) -> Output {
     let mut command = sandbox.command(&["health"]);

@@ -166,6 +166,7 @@ fn start_a_control_thread_that_panics(region: &PathBuf) -> Control {
         number: 1,
         chosen: Choice::of(&plugin),
         plugin,
+        read: setup.clone(),
         setup,
         since,
         trigger: Trigger::Start,

@@ -65,7 +65,8 @@ fn after_a_carry_a_host_goes_on_where_the_counts_are_and_says_so() {
         let tally = place.start(&[]);
         assert_eq!((active(&tally).as_str(), inc(&tally)), ("disk-flock", count));
         let line = tally.serving();
-        for part in ["with disk-flock (swapped to on 2", "; the settings say shared-memory-atomic)"]
+        for part in
+            ["with disk-flock (swapped to on ", " GMT; the settings say shared-memory-atomic)"]
         {
             assert!(line.contains(part), "no {part:?} in {line}");
         }
@@ -275,6 +276,60 @@ fn resume_off_begins_as_the_settings_say_tells_where_the_counts_are_and_forgets(
     tally.kill();
     let tally = place.start(&[]);
     assert_eq!((active(&tally).as_str(), inc(&tally)), ("shared-memory-atomic", 2));
+}
+
+#[test]
+fn a_start_that_is_refused_forgets_nothing() {
+    let place = Place::carried();
+    let before = fs::read_to_string(place.journal()).unwrap();
+    // What is no directory holds no region.
+    let file = place.sandbox.storage();
+    let nowhere = ["--shared-memory-dir", file.to_str().unwrap()];
+    for more in [["--resume", "off"], ["--on-storage-change", "leave"]] {
+        let sentence = place.refused(&[nowhere, more].concat());
+        assert!(sentence.contains("can't start the plugin shared-memory-atomic"), "{sentence}");
+        assert_eq!(fs::read_to_string(place.journal()).unwrap(), before, "{more:?}");
+    }
+    let tally = place.start(&[]);
+    assert_eq!((active(&tally).as_str(), inc(&tally)), ("disk-flock", 9));
+}
+
+#[test]
+fn a_reload_without_a_change_takes_no_rollback_back() {
+    let place = Place::new();
+    let file = place.sandbox.path().join("tally.toml");
+    let set = |storage: &str| {
+        let path = place.sandbox.path().join(storage);
+        let settings = format!("storage-path = {path:?}\non-storage-change = \"leave\"\n");
+        fs::write(&file, settings).unwrap();
+    };
+    set("a.txt");
+    let args =
+        ["--plugin", "disk-flock", "--port", &place.port, "--config", file.to_str().unwrap()];
+    let mut command = place.sandbox.command(&args);
+    command.env_remove("STORAGE_PATH");
+    let tally = place.sandbox.start_command(command);
+    assert_eq!(inc(&tally), 1);
+    set("b.txt");
+    tally.signal(Signal::HUP);
+    wait_until("a swap", || overview(&tally)["swaps"] == 1);
+    assert_eq!(ask(tally.address(), "POST /counters/count/inc?by=5").count(), 5);
+    let rollback = ask_admin(&tally, "POST /admin/rollback", r#"{"leave_counts":true}"#);
+    assert_eq!((rollback.status, inc(&tally)), (200, 2));
+    tally.signal(Signal::HUP);
+    wait_until("it is read", || place.sandbox.stderr().contains("those of before"));
+    assert_eq!((&overview(&tally)["swaps"], inc(&tally)), (&2.into(), 3));
+}
+
+#[test]
+fn hosts_on_free_ports_that_share_a_region_leave_the_memory_of_others_alone() {
+    let place = Place::carried();
+    let before = fs::read_to_string(place.journal()).unwrap();
+    let region = format!("tally-{}", place.port);
+    let other = place.sandbox.start(&["--shared-memory-name", &region]);
+    assert_eq!(inc(&other), 1);
+    assert_eq!(swap_and_leave(&other, "disk-flock").status, 200);
+    assert_eq!(fs::read_to_string(place.journal()).unwrap(), before);
 }
 
 #[test]

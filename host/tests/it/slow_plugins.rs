@@ -29,7 +29,7 @@ fn a_write_of_a_carry_that_took_too_long_has_ended_before_it_is_taken_back() {
     assert_eq!(value(&memory, "count"), 0, "it was taken back");
     assert_eq!(value(&tally, "count"), 5);
     // Nothing is left, as far as the journal knows.
-    let state = sandbox.path().join("state").join("region.carry.json");
+    let state = sandbox.path().join("state").join("shared-region.journal.json");
     assert!(!state.exists(), "{}", sandbox.stderr());
 }
 

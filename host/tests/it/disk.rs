@@ -1,5 +1,5 @@
 use std::{
-    fs,
+    fs::{self, File},
     path::Path,
     process::{Command, Stdio},
     sync::atomic::{AtomicBool, AtomicI64, Ordering},
@@ -7,7 +7,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::support::{Connection, Sandbox, ask, carry, guest, overview, wait_until};
+use crate::support::{
+    Connection, Sandbox, ask, carry, check_refused, guest, overview, swap, swap_and_leave,
+    wait_until,
+};
 
 /// How often the host is killed. Each time at another moment of its increments.
 const KILLS: u64 = 300;
@@ -84,6 +87,43 @@ for _ in $(seq "$1"); do
     printf .
 done
 "#;
+
+/// Locks a file until it is dropped, as other programs do.
+fn lock(path: &Path) -> File {
+    let file = File::open(path).unwrap();
+    file.lock().unwrap();
+    file
+}
+
+#[test]
+fn while_another_program_locks_the_file_other_keys_count_and_the_plugin_can_be_left() {
+    // More than the threads of a worker, and of the control thread, that can wait for files.
+    const READERS: usize = 16;
+    const READS: usize = 10;
+    const LISTINGS: usize = 12;
+    let sandbox = Sandbox::new();
+    fs::write(sandbox.storage(), "1").unwrap();
+    let args = ["--plugin", "disk-flock", "--workers", "1", "--lock-wait-max", "20"];
+    let tally = sandbox.start(&args);
+    let _held = lock(&sandbox.storage());
+    thread::scope(|scope| {
+        for _ in 0..READERS {
+            scope.spawn(|| {
+                for _ in 0..READS {
+                    assert_eq!(ask(tally.address(), "GET /count").problem(), "conflict");
+                }
+            });
+        }
+    });
+    assert_eq!(ask(tally.address(), "POST /counters/a/inc").count(), 1);
+    for _ in 0..LISTINGS {
+        // The counts can't be looked at.
+        check_refused(&swap(&tally, "shared-memory-atomic"), "carry-or-leave", "");
+    }
+    let left = swap_and_leave(&tally, "shared-memory-atomic");
+    assert_eq!(left.status, 200, "{left:?}");
+    assert_eq!(ask(tally.address(), "POST /inc").count(), 1);
+}
 
 #[test]
 fn a_file_that_was_put_in_the_place_of_the_old_one_is_counted_on() {

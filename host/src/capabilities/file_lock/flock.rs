@@ -3,6 +3,8 @@
 //! Within the process a fair queue decides who is next, so that waiting costs nothing and nobody
 //! starves. Only the head of the queue competes with other processes for the file's lock; where
 //! that has to wait, a thread of its own waits in the kernel, so that no event loop is blocked.
+//! Such a thread stays until the others let go, also when its caller no longer waits. The event loops
+//! have few threads for all that blocks, so one waits for a lock at a time, whoever wants it.
 
 use std::{
     collections::HashMap,
@@ -19,8 +21,10 @@ use rustix::{
     io::Errno,
 };
 use tokio::{
-    sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock},
-    task,
+    sync::{
+        Mutex as AsyncMutex, OwnedMutexGuard, OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock,
+    },
+    task::{self, JoinHandle},
     time::{Instant, timeout_at},
 };
 
@@ -69,7 +73,14 @@ pub struct LockScope {
     queues: Mutex<HashMap<String, Queue>>,
 }
 
-type Queue = Arc<RwLock<()>>;
+/// Those in this process who want one lock.
+#[derive(Clone, Default)]
+struct Queue {
+    /// Who competes for the file; several at once when they share it.
+    turns: Arc<RwLock<()>>,
+    /// Held for the one thread that may wait in the kernel. Taken after a turn.
+    thread: Arc<AsyncMutex<()>>,
+}
 
 impl LockScope {
     /// Locks in `directory`, which must exist by the time that the first one is opened.
@@ -138,29 +149,44 @@ impl Lock {
     /// [`LockError::TimedOut`], [`LockError::NotFound`] and [`LockError::Unavailable`].
     pub async fn acquire(&self, mode: Mode, wait: Duration) -> Result<Guard, LockError> {
         let deadline = Instant::now() + wait;
-        let turn = timeout_at(deadline, Turn::take(&self.queue, mode))
-            .await
-            .map_err(|_| LockError::TimedOut)?;
+        let turn = before(deadline, Turn::take(&self.queue, mode)).await?;
         if let Some(file) = self.files.try_lock(mode)? {
             return Ok(self.guard(file, turn));
         }
-        // Another process holds the file. If it does so past the deadline, the thread keeps its
-        // turn, so that there is never more than one thread waiting for a lock that is exclusive.
-        let this = self.clone();
-        let waiting = task::spawn_blocking(move || {
-            let file = this.files.lock(mode)?;
-            Ok(this.guard(file, turn))
-        });
-        match timeout_at(deadline, waiting).await {
-            Ok(Ok(outcome)) => outcome,
-            Ok(Err(panic)) => Err(LockError::Unavailable(panic.to_string())),
-            Err(_) => Err(LockError::TimedOut),
+        // Another process holds the file, or did until a moment ago.
+        let thread = before(deadline, self.queue.thread.clone().lock_owned()).await?;
+        if let Some(file) = self.files.try_lock(mode)? {
+            return Ok(self.guard(file, turn));
         }
+        let outcome = before(deadline, self.wait_in_kernel(mode, turn, thread)).await?;
+        outcome.unwrap_or_else(|panic| Err(LockError::Unavailable(panic.to_string())))
+    }
+
+    /// Waits on a thread for as long as another process holds the file. That keeps what it was given until then,
+    /// also when nobody waits for it any more.
+    fn wait_in_kernel(
+        &self,
+        mode: Mode,
+        turn: Turn,
+        thread: OwnedMutexGuard<()>,
+    ) -> JoinHandle<Result<Guard, LockError>> {
+        let this = self.clone();
+        task::spawn_blocking(move || {
+            let file = this.files.lock(mode)?;
+            // Others who share the lock need not wait until it is free again.
+            drop(thread);
+            Ok(this.guard(file, turn))
+        })
     }
 
     fn guard(&self, file: LockFile, turn: Turn) -> Guard {
         Guard { file: Some(file), files: self.files.clone(), _turn: turn }
     }
+}
+
+/// What `waited_for` brings, if it does so before the deadline.
+async fn before<F: Future>(deadline: Instant, waited_for: F) -> Result<F::Output, LockError> {
+    timeout_at(deadline, waited_for).await.map_err(|_| LockError::TimedOut)
 }
 
 /// A lock that is held. Dropping it releases the lock.
@@ -190,15 +216,17 @@ enum Turn {
 impl Turn {
     async fn take(queue: &Queue, mode: Mode) -> Self {
         match mode {
-            Mode::Shared => Self::Shared { _permit: queue.clone().read_owned().await },
-            Mode::Exclusive => Self::Exclusive { _permit: queue.clone().write_owned().await },
+            Mode::Shared => Self::Shared { _permit: queue.turns.clone().read_owned().await },
+            Mode::Exclusive => Self::Exclusive { _permit: queue.turns.clone().write_owned().await },
         }
     }
 
     fn try_take(queue: &Queue, mode: Mode) -> Option<Self> {
         Some(match mode {
-            Mode::Shared => Self::Shared { _permit: queue.clone().try_read_owned().ok()? },
-            Mode::Exclusive => Self::Exclusive { _permit: queue.clone().try_write_owned().ok()? },
+            Mode::Shared => Self::Shared { _permit: queue.turns.clone().try_read_owned().ok()? },
+            Mode::Exclusive => {
+                Self::Exclusive { _permit: queue.turns.clone().try_write_owned().ok()? }
+            }
         })
     }
 }

@@ -12,9 +12,13 @@ use std::{
 };
 
 use rustix::fs::FlockOperation;
-use tokio::{task::JoinSet, time::timeout};
+use tokio::{
+    runtime::Builder,
+    task::{JoinSet, spawn_blocking},
+    time::timeout,
+};
 
-use super::{FILE_LOCK, LockError, LockScope, Mode};
+use super::{FILE_LOCK, Lock, LockError, LockScope, Mode, flock::Guard};
 
 const SHORT: Duration = Duration::from_millis(20);
 const LONG: Duration = Duration::from_secs(20);
@@ -184,6 +188,69 @@ async fn nobody_waits_for_the_lock_of_a_file_that_is_no_longer_there() {
     fs::remove_file(&path).unwrap();
     fs::write(&path, "2").unwrap();
     assert!(lock.try_acquire(Mode::Exclusive).unwrap().is_some());
+}
+
+/// Asks for a lock `CALLERS` times at once and waits until all have an answer.
+async fn ask_at_once(lock: &Lock, mode: Mode, wait: Duration) -> Vec<Result<Guard, LockError>> {
+    const CALLERS: usize = 16;
+    let mut callers = JoinSet::new();
+    for _ in 0..CALLERS {
+        let lock = lock.clone();
+        callers.spawn(async move { lock.acquire(mode, wait).await });
+    }
+    callers.join_all().await
+}
+
+#[test]
+fn callers_that_gave_up_leave_a_thread_to_others_and_the_lock_when_it_is_free() {
+    let runtime = Builder::new_current_thread().enable_all().max_blocking_threads(2).build();
+    runtime.unwrap().block_on(async {
+        for mode in [Mode::Shared, Mode::Exclusive] {
+            let (_dir, scope, path) = scope_of_file();
+            fs::write(&path, "1").unwrap();
+            let lock = scope.open(FILE_LOCK).unwrap();
+            let other = flock(&path).unwrap();
+            for outcome in ask_at_once(&lock, mode, SHORT).await {
+                assert!(matches!(outcome, Err(LockError::TimedOut)), "{mode:?}");
+            }
+            let ran = timeout(LONG, spawn_blocking(|| ())).await;
+            assert!(ran.is_ok(), "every thread waits for the lock: {mode:?}");
+            drop(other);
+            for mode in [Mode::Shared, Mode::Exclusive] {
+                assert!(lock.acquire(mode, LONG).await.is_ok(), "{mode:?}");
+            }
+        }
+    });
+}
+
+#[tokio::test]
+async fn who_waits_behind_callers_that_gave_up_gets_the_lock_when_it_is_free() {
+    for gave_up in [Mode::Shared, Mode::Exclusive] {
+        for mode in [Mode::Shared, Mode::Exclusive] {
+            let (_dir, first, second) = scopes();
+            let guard = first.open("a").unwrap().try_acquire(Mode::Exclusive).unwrap();
+            let lock = second.open("a").unwrap();
+            ask_at_once(&lock, gave_up, SHORT).await;
+            let mut waiting = Box::pin(lock.acquire(mode, LONG));
+            assert!(timeout(SHORT, waiting.as_mut()).await.is_err(), "{gave_up:?}, {mode:?}");
+            drop(guard);
+            assert!(waiting.await.is_ok(), "{gave_up:?}, {mode:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn all_shared_callers_that_waited_for_another_process_hold_the_lock_together() {
+    let (_dir, first, second) = scopes();
+    let guard = first.open("a").unwrap().try_acquire(Mode::Exclusive).unwrap();
+    let lock = second.open("a").unwrap();
+    let mut waiting = Box::pin(ask_at_once(&lock, Mode::Shared, LONG));
+    assert!(
+        timeout(SHORT, waiting.as_mut()).await.is_err(),
+        "the lock was taken while it was held"
+    );
+    drop(guard);
+    assert!(waiting.await.iter().all(Result::is_ok));
 }
 
 #[test]

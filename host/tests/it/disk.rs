@@ -1,5 +1,6 @@
 use std::{
     fs::{self, File},
+    os::unix::fs::MetadataExt,
     path::Path,
     process::{Command, Stdio},
     sync::atomic::{AtomicBool, AtomicI64, Ordering},
@@ -95,6 +96,13 @@ fn lock(path: &Path) -> File {
     file
 }
 
+/// Whether anybody waits in the kernel for the lock on a file.
+fn is_waited_for(file: &File) -> bool {
+    let inode = format!(":{} ", file.metadata().unwrap().ino());
+    let locks = fs::read_to_string("/proc/locks").unwrap();
+    locks.lines().any(|line| line.contains("-> FLOCK") && line.contains(&inode))
+}
+
 #[test]
 fn while_another_program_locks_the_file_other_keys_count_and_the_plugin_can_be_left() {
     // More than the threads of a worker, and of the control thread, that can wait for files.
@@ -123,6 +131,48 @@ fn while_another_program_locks_the_file_other_keys_count_and_the_plugin_can_be_l
     let left = swap_and_leave(&tally, "shared-memory-atomic");
     assert_eq!(left.status, 200, "{left:?}");
     assert_eq!(ask(tally.address(), "POST /inc").count(), 1);
+}
+
+#[test]
+fn other_keys_count_while_a_listing_waits_for_the_file() {
+    const INCREMENTS: usize = 30;
+    let sandbox = Sandbox::new();
+    let tally = sandbox.start(&["--plugin", "disk-flock", "--workers", "1"]);
+    for request in ["POST /inc", "POST /counters/a/inc"] {
+        assert_eq!(ask(tally.address(), request).count(), 1);
+    }
+    // Again where the machine was so slow that the listing gave up first.
+    wait_until("other keys count while a listing waits", || {
+        let held = lock(&sandbox.storage());
+        thread::scope(|scope| {
+            let listing = scope.spawn(|| ask(tally.address(), "GET /counters"));
+            for _ in 0..INCREMENTS {
+                assert_eq!(ask(tally.address(), "POST /counters/a/inc").status, 200);
+            }
+            let still_waits = !listing.is_finished();
+            drop(held);
+            listing.join().unwrap();
+            still_waits
+        })
+    });
+}
+
+#[test]
+fn a_listing_never_holds_the_locks_of_the_file_and_of_the_other_keys_at_once() {
+    let sandbox = Sandbox::new();
+    let tally = sandbox.start(&["--plugin", "disk-flock"]);
+    for request in ["POST /inc", "POST /counters/a/inc"] {
+        assert_eq!(ask(tally.address(), request).count(), 1);
+    }
+    let others_held = lock(&sandbox.path().join("count.txt.counter.lock"));
+    thread::scope(|scope| {
+        let listing = scope.spawn(|| ask(tally.address(), "GET /counters"));
+        wait_until("the listing waits for the other keys", || is_waited_for(&others_held));
+        let _held = lock(&sandbox.storage());
+        drop(others_held);
+        let listed = listing.join().unwrap();
+        assert_eq!(listed.status, 200, "{listed:?}");
+    });
 }
 
 #[test]

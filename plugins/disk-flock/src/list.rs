@@ -53,12 +53,17 @@ impl Storage {
         self.find_in(&path::keys_folder(&self.file), &mut found)?;
 
         let mut entries = Vec::new();
-        let paths: Vec<_> = found.paths.iter().collect();
-        for paths in paths.chunks(VALUES_PER_LOCK_MAX) {
+        // Before the lock on the others is taken: another program may hold this one for long.
+        if found.paths.contains(&self.file) {
+            let _guard = self.hold(DEFAULT_KEY, Mode::Shared)?;
+            entries.push(Entry { key: DEFAULT_KEY.into(), value: self.listed(&self.file)? });
+        }
+        let others: Vec<_> = found.paths.iter().filter(|path| **path != self.file).collect();
+        for paths in others.chunks(VALUES_PER_LOCK_MAX) {
             let _guard = self.hold_counters(Mode::Shared)?;
             for path in paths {
                 if let Some(key) = path::to_key(&self.file, path) {
-                    entries.push(Entry { value: self.listed(&key, path)?, key });
+                    entries.push(Entry { value: self.listed(path)?, key });
                 }
             }
         }
@@ -67,9 +72,8 @@ impl Storage {
     }
 
     /// The value of a counter whose file was found; 0 if it is gone, or if the default counter has none. The caller holds
-    /// the lock on the other counters.
-    fn listed(&self, key: &str, path: &str) -> Result<i64, Error> {
-        let _guard = if key == DEFAULT_KEY { self.hold(key, Mode::Shared)? } else { None };
+    /// its lock.
+    fn listed(&self, path: &str) -> Result<i64, Error> {
         Ok(self.files.open(path)?.map_or(0, |file| file.value()))
     }
 

@@ -29,7 +29,8 @@ const TRIES_MAX: u32 = 10;
 
 /// What this instance was granted, looked up once.
 ///
-/// Who takes both locks takes [`COUNTERS_LOCK`] first.
+/// No call holds both locks at once: another program may hold [`FILE_LOCK`] for long, and must not keep other
+/// counters waiting.
 pub struct Storage {
     pub(crate) files: Files<Descriptor>,
     /// Name of the default counter's file.

@@ -204,7 +204,7 @@ impl Carry {
     }
 
     /// Resets the counters that are as they were copied. Others have been counted on since, by somebody
-    /// who shares the storage.
+    /// who shares the storage. What they add between the listing and the reset is lost.
     async fn take_copies_from(&self, pool: &Rc<Pool>) -> Result<(), String> {
         let deadline = self.tidying("be emptied");
         let mut changed = None;

@@ -194,6 +194,9 @@ impl Region {
     /// Sets a cell to 0 and removes it, unless somebody uses it at that moment or it is reserved; then it
     /// stays. A cell that does not exist is not made.
     ///
+    /// The 0 is stored whatever the value is: an addition that another host makes after the caller has read or listed
+    /// the cell is lost. Hosts that share a region should not carry out of it while others count there.
+    ///
     /// # Errors
     ///
     /// [`CellError::InvalidKey`], and [`CellError::TableLocked`], in which case the value is 0.

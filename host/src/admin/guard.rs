@@ -3,7 +3,7 @@
 //! A browser sends requests to the loopback on behalf of any page. So a request is refused whose host
 //! is a name that somebody else may have pointed here (DNS rebinding), or whose origin is another page.
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{error::Error, net::IpAddr, sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -13,6 +13,7 @@ use axum::{
     middleware::{self, Next},
     response::{IntoResponse, Response},
 };
+use http_body_util::LengthLimitError;
 use hyper::body::Body as _;
 use sha2::{Digest, Sha256};
 use tokio::time::timeout;
@@ -107,8 +108,10 @@ async fn admit(State(guard): State<Arc<Guard>>, request: Request, next: Next) ->
     }
     match timeout(BODY_TIME_MAX, body::to_bytes(body, bytes_max)).await {
         Ok(Ok(body)) => next.run(Request::from_parts(head, Body::from(body))).await,
-        // axum does not tell the two apart.
-        Ok(Err(_)) => too_large().into_response(),
+        Ok(Err(error)) if error.source().is_some_and(|source| source.is::<LengthLimitError>()) => {
+            too_large().into_response()
+        }
+        Ok(Err(_)) => Problem::body_broken().into_response(),
         Err(_) => {
             let time_ms_max = u32::try_from(BODY_TIME_MAX.as_millis()).unwrap_or(u32::MAX);
             Problem::body_too_slow(time_ms_max).into_response()

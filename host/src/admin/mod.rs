@@ -22,6 +22,7 @@ use axum::{
     Json, Router,
     extract::State,
     http::header,
+    middleware::from_extractor,
     response::{Html, IntoResponse},
     routing::{get, post, put},
 };
@@ -93,17 +94,24 @@ impl Admin {
             .route("/api", get(async || page(include_str!("assets/api.html"))))
             .route("/openapi.json", get(openapi))
             .route("/metrics", get(exposition::metrics))
-            .route("/admin/plugins", get(plugins::list))
-            .route("/admin/plugin", put(swaps::swap))
-            .route("/admin/rollback", post(swaps::rollback))
-            .route("/admin/plugins/{name}", put(plugins::upload))
-            .route("/admin/increment", post(increment))
-            .route("/admin/events", get(events::stream))
+            .merge(operations())
             .fallback(async || Problem::not_found())
             .method_not_allowed_fallback(async || Problem::method_not_allowed())
             .layer(axum::extract::DefaultBodyLimit::disable())
             .with_state(Shared { admin, feed, counter, stopped })
     }
+}
+
+/// What the dashboard and the commands ask for: none of it takes query parameters.
+fn operations() -> Router<Shared> {
+    Router::new()
+        .route("/admin/plugins", get(plugins::list))
+        .route("/admin/plugin", put(swaps::swap))
+        .route("/admin/rollback", post(swaps::rollback))
+        .route("/admin/plugins/{name}", put(plugins::upload))
+        .route("/admin/increment", post(increment))
+        .route("/admin/events", get(events::stream))
+        .route_layer(from_extractor::<NoQuery>())
 }
 
 fn page(html: &'static str) -> impl IntoResponse {
@@ -118,10 +126,6 @@ async fn openapi() -> impl IntoResponse {
     ([(header::CONTENT_TYPE, "application/json")], include_str!("assets/openapi.json"))
 }
 
-async fn increment(
-    State(shared): State<Shared>,
-    _: NoQuery,
-    _: NoBody,
-) -> Result<Json<Done>, Problem> {
+async fn increment(State(shared): State<Shared>, _: NoBody) -> Result<Json<Done>, Problem> {
     Ok(Json(Done::counted(shared.counter.call(Operation::Increment(1), DEFAULT_KEY).await?)))
 }

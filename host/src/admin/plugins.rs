@@ -15,7 +15,7 @@ use std::{
 use axum::{
     Json,
     body::Bytes,
-    extract::{Path, State},
+    extract::{Path, State, rejection::PathRejection},
 };
 use serde::Serialize;
 use tokio::{task, time::timeout};
@@ -229,15 +229,18 @@ pub struct Uploaded {
 /// `PUT /admin/plugins/{name}`: checks a component and puts it into the plugin directory.
 pub async fn upload(
     State(shared): State<Shared>,
-    Path(name): Path<String>,
+    name: Result<Path<String>, PathRejection>,
     wasm: Bytes,
 ) -> Result<Json<Uploaded>, Problem> {
     let valid = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
-    if name.is_empty() || name.len() > NAME_CHARS_MAX || !name.chars().all(valid) {
-        return Err(Problem::bad_request(format!(
+    let name = name.ok().map(|Path(name)| name);
+    let name =
+        name.filter(|name| (1..=NAME_CHARS_MAX).contains(&name.len()) && name.chars().all(valid));
+    let name = name.ok_or_else(|| {
+        Problem::bad_request(format!(
             "the name of a plugin has 1 to {NAME_CHARS_MAX} letters, digits, \"_\" or \"-\""
-        )));
-    }
+        ))
+    })?;
     let setup = shared.admin.status.active().setup.clone();
     let compiler = candidate::compiler(&shared.admin.compilers)?;
     let checking = task::spawn_blocking(move || {

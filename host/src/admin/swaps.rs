@@ -31,7 +31,7 @@ struct Wanted {
     swap_pause_max_ms: Option<i64>,
 }
 
-#[derive(Default, Deserialize)]
+#[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Back {
     #[serde(default, deserialize_with = "input::given")]
@@ -123,7 +123,7 @@ impl From<&Holdings> for LeftShown {
 
 /// `PUT /admin/plugin`
 pub async fn swap(State(shared): State<Shared>, body: Bytes) -> Result<Json<SwapShown>, Problem> {
-    let wanted: Wanted = serde_json::from_slice(&body).map_err(|error| {
+    let wanted: Wanted = input::object(&body).map_err(|error| {
         Problem::bad_request(format!(
             "the body must be {{\"plugin\":\"NAME\"}}, and may hold \"carry\":true or \"leave_counts\":true: {error}"
         ))
@@ -147,14 +147,11 @@ pub async fn rollback(
     State(shared): State<Shared>,
     body: Bytes,
 ) -> Result<Json<SwapShown>, Problem> {
-    let back: Back = match &body[..] {
-        [] => Back::default(),
-        body => serde_json::from_slice(body).map_err(|error| {
-            Problem::bad_request(format!(
-                "the body may be {{\"carry\":true}} or {{\"leave_counts\":true}}, or empty: {error}"
-            ))
-        })?,
-    };
+    let back: Back = input::object(&body).map_err(|error| {
+        Problem::bad_request(format!(
+            "the body may be {{\"carry\":true}} or {{\"leave_counts\":true}}, or empty: {error}"
+        ))
+    })?;
     make(&shared, Change::Rollback, back.terms(true)?, Trigger::Rollback).await
 }
 

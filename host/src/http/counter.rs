@@ -86,8 +86,7 @@ fn addition(uri: &Uri, body: &[u8]) -> Result<i64, Problem> {
         ))
     };
     let in_query: Addition = input::query(uri).ok_or_else(|| refused("the query"))?;
-    let in_body: Addition =
-        input::object(body).ok_or_else(|| refused("the body, a JSON object,"))?;
+    let in_body: Addition = input::object(body).map_err(|_| refused("the body, a JSON object,"))?;
     match (in_query.by, in_body.by) {
         (Some(_), Some(_)) => Err(Problem::bad_request(
             "\"by\" stands in the query and in the body; choose one".into(),

@@ -44,7 +44,7 @@ impl<S: Send + Sync> FromRequestParts<S> for NoQuery {
         if parts.uri.query().is_none_or(str::is_empty) {
             return Ok(Self);
         }
-        let detail = "this path takes no parameters; \"by\" is one of POST /counters/KEY/inc";
+        let detail = "this path takes no query parameters; \"by\" is for POST /counters/KEY/inc";
         Err(Problem::bad_request(detail.into()))
     }
 }
@@ -61,8 +61,8 @@ impl<S: Send + Sync> FromRequest<S> for NoBody {
         }
         let body = Bytes::from_request(request, state).await.map_err(|_| Problem::body_broken())?;
         match object(&body) {
-            Some(Empty {}) => Ok(Self),
-            None => Err(Problem::bad_request(
+            Ok(Empty {}) => Ok(Self),
+            Err(_) => Err(Problem::bad_request(
                 "this path takes no body but an empty one or {}; \"by\" is for POST /counters/KEY/inc"
                     .into(),
             )),
@@ -81,12 +81,18 @@ pub fn query<T: DeserializeOwned>(uri: &Uri) -> Option<T> {
         .map(|Query(parameters)| parameters)
 }
 
-/// The JSON object in a body, which says nothing where it is empty; none if it is another, or anything else.
-pub fn object<T: DeserializeOwned>(body: &[u8]) -> Option<T> {
+/// The JSON object in a body, which says nothing where it is empty.
+///
+/// # Errors
+///
+/// What is wrong with it.
+pub fn object<T: DeserializeOwned>(body: &[u8]) -> Result<T, String> {
     let body = if body.is_empty() { b"{}" } else { body };
     // serde would also take an array for the fields in their order.
-    let is_object = body.trim_ascii_start().starts_with(b"{");
-    is_object.then(|| serde_json::from_slice(body).ok())?
+    if !body.trim_ascii_start().starts_with(b"{") {
+        return Err("it is no JSON object".into());
+    }
+    serde_json::from_slice(body).map_err(|error| error.to_string())
 }
 
 /// A field that stands there has a value: null is none.

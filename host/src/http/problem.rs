@@ -114,7 +114,7 @@ impl Problem {
         Self::new(StatusCode::REQUEST_TIMEOUT, "body-too-slow", detail).close()
     }
 
-    pub(super) fn body_broken() -> Self {
+    pub fn body_broken() -> Self {
         let detail = "the body could not be read to its end";
         Self::new(StatusCode::BAD_REQUEST, "body-broken", detail).close()
     }

@@ -1,4 +1,4 @@
-use crate::support::{Connection, Sandbox, Tally};
+use crate::support::{Connection, Sandbox, Tally, ask_admin, overview};
 
 /// Sends `METHOD /path` with `body`, if it is one, and returns `STATUS` and the count, or `STATUS CODE`.
 fn ask(tally: &Tally, request: &str, body: Option<&str>) -> String {
@@ -151,13 +151,42 @@ fn what_is_not_understood_is_refused_and_changes_nothing() {
 }
 
 #[test]
-fn the_dashboards_increment_takes_nothing_either() {
+fn what_is_not_understood_on_the_admin_listener_is_refused_and_changes_nothing() {
     let sandbox = Sandbox::new();
     let tally = sandbox.start(&[]);
-    let refused = [("?by=5", ""), ("", "{\"by\":5}"), ("", "[5]")];
-    for (query, body) in refused {
-        let request = format!("POST /admin/increment{query}");
-        assert_eq!(crate::support::ask_admin(&tally, &request, body).problem(), "bad-request");
+    let by_name = r#"{"plugin":"shared-memory-flock"}"#;
+    for (request, body) in [
+        ("POST /admin/increment?by=5", ""),
+        ("POST /admin/increment", "{\"by\":5}"),
+        ("POST /admin/increment", "[5]"),
+        ("PUT /admin/plugin?carry=true", by_name),
+        ("PUT /admin/plugin", "[\"shared-memory-flock\"]"),
+        ("PUT /admin/plugin", ""),
+        ("POST /admin/rollback?carry=true", ""),
+        ("POST /admin/rollback", "[]"),
+        ("POST /admin/rollback", "null"),
+        ("PUT /admin/plugins/x?overwrite", ""),
+        ("PUT /admin/plugins/%FF", ""),
+        ("GET /admin/plugins?all", ""),
+        ("GET /admin/events?since=1", ""),
+    ] {
+        let answer = ask_admin(&tally, request, body);
+        assert_eq!((answer.status, answer.problem().as_str()), (400, "bad-request"), "{request}");
     }
-    assert_eq!(crate::support::ask_admin(&tally, "POST /admin/increment", "{}").count(), 1);
+    assert_eq!(overview(&tally)["swaps"], 0);
+    assert_eq!(ask_admin(&tally, "POST /admin/increment", "{}").count(), 1);
+    assert_eq!(ask_admin(&tally, "PUT /admin/plugin?", by_name).status, 200);
+}
+
+#[test]
+fn a_body_that_breaks_off_is_not_called_too_large() {
+    let sandbox = Sandbox::new();
+    let tally = sandbox.start(&[]);
+    let mut connection = Connection::open(tally.admin());
+    let head = format!("PUT /admin/plugin HTTP/1.1\r\nhost: {}\r\n", tally.admin());
+    connection
+        .write(format!("{head}transfer-encoding: chunked\r\n\r\nno size\r\n").as_bytes())
+        .unwrap();
+    let answer = connection.answer().unwrap();
+    assert_eq!((answer.status, answer.problem().as_str()), (400, "body-broken"));
 }

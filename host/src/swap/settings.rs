@@ -51,7 +51,10 @@ pub struct SwapSettings {
     pub tick_interval: u32,
 
     /// What becomes of the counts where changed settings, at a reload or a start, choose another storage and the
-    /// old one holds some: carry or leave [default: they are refused].
+    /// old one holds some: carry or leave [default: the settings are refused].
+    ///
+    /// A reload always compares. A start compares the settings only with what the last swap has recorded: a host
+    /// that was never swapped has no record, and starts with whatever storage its settings name.
     #[arg(long, env, value_name = "HOW", hide_possible_values = true)]
     pub on_storage_change: Option<OnStorageChange>,
 

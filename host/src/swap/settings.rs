@@ -38,7 +38,7 @@ pub struct SwapSettings {
 
     /// Time that a swap waits for calls which began on the old plugin, in ms (0 to 600000).
     ///
-    /// Those that take longer end in their own time; what the old plugin was lent goes with the last.
+    /// Those that take longer end in their own time; the old plugin's locks and connections are given up with the last.
     #[arg(long, env, value_name = "MS", default_value_t = 10_000, value_parser = value_parser!(u32).range(0..=600_000))]
     pub swap_drain_max: u32,
 

@@ -113,7 +113,7 @@ pub enum Method {
     SerializableUpdate,
     /// get, then put: the warning example
     NoLock,
-    /// lock, get, put, unlock
+    /// lock, get, replace if it is still the same, unlock
     Pessimistic,
     /// get, then replace if it is still the same
     Optimistic,

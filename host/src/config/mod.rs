@@ -29,8 +29,9 @@ use crate::{
 
 /// A counter server whose storage and locking method are WebAssembly plugins.
 ///
-/// Serves when no command is given. Each flag has an environment variable, and may stand in the
-/// configuration file under its own name without the dashes in front.
+/// Serves when no command is given. Each setting has an environment variable, and each but --config may stand
+/// in the configuration file, under its own name without the dashes in front. Flags that only commands
+/// take can't stand there, and of these only --admin has a variable.
 #[derive(Debug, Parser)]
 #[command(name = "tally", version)]
 pub struct Cli {

@@ -15,6 +15,8 @@ pub struct PluginLimits {
     pub plugin_memory_max: u32,
 
     /// Time that one call may compute, in ms (5 to 60000); in steps of 5 ms.
+    ///
+    /// The functions list, put and tick may compute for 100 times as long, in plugins whose calls may wait.
     #[arg(long, env, value_name = "MS", default_value_t = 50, value_parser = clap::value_parser!(u32).range(5..=60_000))]
     pub call_cpu_max: u32,
 
@@ -26,6 +28,9 @@ pub struct PluginLimits {
     pub call_time_max: u32,
 
     /// Functions of the host that one call may call (1 to 1000000).
+    ///
+    /// The functions list, put and tick may call 100 times as many. Not counted for plugins whose calls never wait,
+    /// because their computing time bounds the number.
     #[arg(long, env, value_name = "COUNT", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub host_calls_max: u32,
 

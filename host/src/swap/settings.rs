@@ -38,7 +38,7 @@ pub struct SwapSettings {
 
     /// Time that a swap waits for calls which began on the old plugin, in ms (0 to 600000).
     ///
-    /// Those that take longer end in their own time; what the old plugin was lent goes with the last.
+    /// Those that take longer end in their own time; the old plugin's locks and connections are given up with the last.
     #[arg(long, env, value_name = "MS", default_value_t = 10_000, value_parser = value_parser!(u32).range(0..=600_000))]
     pub swap_drain_max: u32,
 
@@ -51,7 +51,10 @@ pub struct SwapSettings {
     pub tick_interval: u32,
 
     /// What becomes of the counts where changed settings, at a reload or a start, choose another storage and the
-    /// old one holds some: carry or leave [default: they are refused].
+    /// old one holds some: carry or leave [default: the settings are refused].
+    ///
+    /// A reload always compares. A start compares the settings only with what the last swap has recorded: a host
+    /// that was never swapped has no record, and starts with whatever storage its settings name.
     #[arg(long, env, value_name = "HOW", hide_possible_values = true)]
     pub on_storage_change: Option<OnStorageChange>,
 

@@ -54,8 +54,9 @@ pub struct DatabaseSettings {
     #[arg(long, env, value_name = "FILE", default_value = "", hide_default_value = true, value_parser = OsStringValueParser::new().map(PathBuf::from))]
     pub db_tls_root_cert: PathBuf,
 
-    /// Connections to the database that the host opens (1 to 10000), spread evenly over the workers,
-    /// at least one each; no more than the server allows (its max_connections).
+    /// Connections to the database that all workers together may open (1 to 10000), spread evenly over them, at
+    /// least one each. The control thread may open as many as one worker, beside these; the server must allow them
+    /// all (its max_connections).
     #[arg(long, env, value_name = "COUNT", default_value_t = 64, value_parser = value_parser!(u32).range(1..=10_000))]
     pub db_connections_max: u32,
 

@@ -196,7 +196,9 @@ impl Pool {
 
     /// Keeps an instance for the next call. One that broke off is dropped, and all that it held.
     fn put_back<T>(&self, instance: Instance, answer: &Result<T, CallError>) {
-        if matches!(answer, Ok(_) | Err(CallError::Refused(_))) && !instance.is_used_up() {
+        let is_sound =
+            matches!(answer, Ok(_) | Err(CallError::Refused(_) | CallError::InvalidCursor(_)));
+        if is_sound && !instance.is_used_up() {
             self.idle.borrow_mut().push(instance);
         }
     }

@@ -1,4 +1,4 @@
-use crate::support::{Database, Hazelcast, Sandbox, Tally, ask};
+use crate::support::{Database, Hazelcast, Sandbox, Tally, ask, overview, wait_until};
 
 /// No plugin has ever returned any of these.
 const NEVER: [&str; 8] = ["", "%00", "%FF", "%F0%9F", "a%00b", "-1", "+1", "LONG"];
@@ -20,6 +20,27 @@ fn check(tally: &Tally, plugin: &str, cursors: &[&str]) {
     let page = ask(tally.address(), "GET /counters?limit=1").json();
     let next = page["next"].as_str().unwrap().replace('%', "%25").replace('+', "%2B");
     assert_eq!(ask(tally.address(), &format!("GET /counters?cursor={next}")).status, 200);
+}
+
+/// How many instances of `plugin` there are.
+fn instances(tally: &Tally, plugin: &str) -> u64 {
+    let overview = overview(tally);
+    let mut plugins = overview["plugins"].as_array().unwrap().iter();
+    plugins.find(|known| known["name"] == plugin).unwrap()["instances"].as_u64().unwrap()
+}
+
+#[test]
+fn the_instance_that_refused_a_cursor_serves_on() {
+    // They are called in different ways.
+    for plugin in ["shared-memory-atomic", "disk-flock"] {
+        let sandbox = Sandbox::new();
+        let tally = sandbox.start(&["--plugin", plugin, "--workers", "1"]);
+        assert_eq!(ask(tally.address(), "GET /count").count(), 0);
+        // The other one looks whether the host is ready.
+        wait_until("both threads have one", || instances(&tally, plugin) == 2);
+        assert_eq!(ask(tally.address(), "GET /counters?cursor=x").problem(), "invalid-cursor");
+        assert_eq!(instances(&tally, plugin), 2, "{plugin}");
+    }
 }
 
 #[test]

@@ -28,19 +28,20 @@ pub fn with_defaults(mut command: Command, args: &[OsString]) -> Result<Command,
     Ok(command)
 }
 
-/// Looked up before anything else is understood.
+/// Looked up before anything else is understood. Of two files the one behind the command's name wins, as of all flags that
+/// may stand on both sides of it.
 fn path(args: &[OsString]) -> Option<PathBuf> {
     let mut args = args.iter().skip(1);
+    let mut last = None;
     while let Some(arg) = args.next() {
         let arg = arg.to_string_lossy();
         if arg == "--config" {
-            return args.next().map(PathBuf::from);
-        }
-        if let Some(path) = arg.strip_prefix("--config=") {
-            return Some(path.into());
+            last = args.next().map(PathBuf::from);
+        } else if let Some(path) = arg.strip_prefix("--config=") {
+            last = Some(path.into());
         }
     }
-    env::var_os("CONFIG").map(PathBuf::from)
+    last.or_else(|| env::var_os("CONFIG").map(PathBuf::from))
 }
 
 fn read(path: &Path) -> Result<Entries, UsageError> {

@@ -98,6 +98,17 @@ fn of_two_hosts_the_one_is_swapped_that_the_settings_name() {
     pair.check_swapped(&by_admin, &misleading);
     let closest = [&by_admin[..], &["--admin-listen", &other]].concat();
     pair.check_swapped(&closest, &misleading);
+    // Of two files the one behind the command's name wins, as of two flags of any other kind.
+    let (equals, equals_of_other) =
+        (format!("--config={file}"), format!("--config={file_of_other}"));
+    for before in [&["--config", &file_of_other][..], &[&equals_of_other]] {
+        for behind in [&["--config", &file][..], &[&equals]] {
+            let args = [before, &["swap", "PLUGIN"], behind].concat();
+            pair.check_swapped(&args, &[("CONFIG", &file_of_other)]);
+        }
+    }
+    let twice = ["swap", "x", "--config", &file, "--config", &file];
+    check_refused(&pair.run(&twice, &[]), &["--config", "multiple times"]);
 }
 
 #[test]

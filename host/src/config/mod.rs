@@ -41,9 +41,10 @@ pub struct Cli {
 
     /// Admin listener of the host: http://ADDRESS:PORT or unix:PATH [default: the one that --admin-listen and the
     /// configuration file name].
-    // The host that serves has no use for it, so it is listed by the commands alone.
-    #[arg(long, env, hide = true, value_name = "URL", value_parser = Endpoint::parse)]
-    pub admin: Option<Endpoint>,
+    // The host that serves has no use for it, so it is listed by the commands alone, and read by those that need it:
+    // ADMIN may be set for another program.
+    #[arg(long, env, hide = true, value_name = "URL")]
+    pub admin: Option<OsString>,
 
     /// Whether a flag, and not only a variable or the file, says where the admin listener is.
     #[arg(skip)]
@@ -170,12 +171,13 @@ impl Cli {
         let mut cli = Self::from_arg_matches(&matches).map_err(refused)?;
         let hazelcast = cli.config.plugins.hazelcast.check();
         hazelcast.map_err(|why| CliError::Usage(UsageError(why)))?;
+        let typed = uses::is_typed(&matches, "admin");
         let listen = uses::is_typed(&matches, "admin_listen");
-        if listen && !uses::is_typed(&matches, "admin") {
-            // It can only be the variable, over which a flag wins.
-            cli.admin = None;
+        if !typed {
+            // It can only be the variable, over which a flag wins. An empty one is how some programs leave it unset.
+            cli.admin = cli.admin.filter(|variable| !listen && !variable.is_empty());
         }
-        cli.names_admin = listen || uses::is_typed(&matches, "admin");
+        cli.names_admin = listen || typed;
         Ok(cli)
     }
 
@@ -185,9 +187,12 @@ impl Cli {
     ///
     /// Why it can't be known.
     pub fn admin(&self) -> Result<Endpoint, UsageError> {
-        match &self.admin {
-            Some(admin) => Ok(admin.clone()),
-            None => self.config.admin.endpoint(),
-        }
+        let Some(admin) = &self.admin else { return self.config.admin.endpoint() };
+        let admin = admin.to_string_lossy();
+        Endpoint::parse(&admin).map_err(|why| {
+            let origin =
+                if self.names_admin { "--admin" } else { "the environment variable ADMIN" };
+            UsageError(format!("\"{admin}\" is no value for {origin}: {why}"))
+        })
     }
 }

@@ -1,6 +1,8 @@
 use std::{fs, net::SocketAddr, path::PathBuf, process::Output};
 
-use crate::support::{Sandbox, Tally, ask};
+use rustix::process::Signal;
+
+use crate::support::{Sandbox, Tally, ask, wait_until};
 
 /// Environment variables with their values.
 type Variables<'a> = &'a [(&'a str, &'a str)];
@@ -109,6 +111,41 @@ fn of_two_hosts_the_one_is_swapped_that_the_settings_name() {
     }
     let twice = ["swap", "x", "--config", &file, "--config", &file];
     check_refused(&pair.run(&twice, &[]), &["--config", "multiple times"]);
+}
+
+#[test]
+fn what_the_variable_admin_says_concerns_only_who_needs_it() {
+    for value in ["alice", ""] {
+        let sandbox = Sandbox::new();
+        let mut serving = sandbox.command(&[]);
+        serving.env("ADMIN", value);
+        let tally = sandbox.start_command(serving);
+        tally.signal(Signal::HUP);
+        wait_until("the settings are read anew", || {
+            sandbox.stderr().contains("the settings are those of before")
+        });
+        let port = tally.address().port().to_string();
+        for args in [&["plugins"][..], &["health", "--port", &port]] {
+            let output = sandbox.command(args).env("ADMIN", value).output().unwrap();
+            assert_eq!(output.status.code(), Some(0), "{args:?}: {output:?}");
+        }
+    }
+    let pair = Pair::start();
+    let listen = pair.meant.admin().to_string();
+    let file = pair.file("meant.toml", &[("admin-listen", listen.clone())]);
+    // Where nothing is in it, it was not meant to be set.
+    pair.check_swapped(&["swap", "PLUGIN"], &[("ADMIN", ""), ("CONFIG", &file)]);
+    let alice = [("ADMIN", "alice"), ("CONFIG", file.as_str())];
+    pair.check_swapped(&["swap", "PLUGIN", "--admin-listen", &listen], &alice);
+    let how = "http://HOST:PORT or unix:PATH";
+    let by_variable = pair.run(&["swap", "x"], &alice);
+    check_refused(&by_variable, &["\"alice\" is no value for the environment variable ADMIN", how]);
+    for (value, said) in
+        [("bob", "\"bob\" is no value for --admin:"), ("", "\"\" is no value for --admin:")]
+    {
+        check_refused(&pair.run(&["swap", "x", "--admin", value], &alice), &[said, how]);
+        check_refused(&pair.run(&["health", "--admin", value], &alice), &[said, how]);
+    }
 }
 
 #[test]

@@ -21,6 +21,12 @@ const READY_TIME_MAX: Duration = Duration::from_secs(1);
 /// Pause between two looks.
 const PERIOD: Duration = Duration::from_secs(1);
 
+/// Why a host that was asked to stop is not ready.
+pub const STOPPING: &str = "the host is stopping";
+
+/// Why a host is not ready before the first look.
+pub const NOT_ASKED: &str = "the storage was not asked yet";
+
 /// Why the plugin is not ready, judged by `get`, which asks it for the default counter; none if it is.
 pub async fn why_not_ready(get: impl Future<Output = Result<i64, CallError>>) -> Option<String> {
     value(get).await.err()
@@ -39,22 +45,38 @@ pub async fn report_changes(
     dispatcher: Rc<Dispatcher>,
     looked: watch::Sender<Result<i64, String>>,
 ) {
+    // That a host is ready when it starts is no news.
+    let mut was_ready = true;
     loop {
-        let value = value(dispatcher.call(Operation::Get, DEFAULT_KEY)).await;
-        let pool = dispatcher.pool();
-        let plugin = pool.plugin().name();
-        if value.is_ok() {
-            // If another plugin was published meanwhile, that one's storage answered when it was tried.
-            pool.plugin().usage().note_storage_answered();
+        if let Some(value) = look(dispatcher.clone()).await {
+            note(&dispatcher, was_ready, &value);
+            was_ready = value.is_ok();
+            // Nobody may be looking.
+            let _ = looked.send_replace(value);
         }
-        let was_ready = looked.borrow().is_ok();
-        match &value {
-            Err(why) if was_ready => tracing::warn!(plugin, "not ready: {why}"),
-            Ok(_) if !was_ready => tracing::info!(plugin, "ready again"),
-            _ => {}
-        }
-        // Nobody may be looking.
-        let _ = looked.send_replace(value);
         sleep(PERIOD).await;
+    }
+}
+
+/// The value, or why there is none; nothing while a swap holds calls back, which is no reason not to be ready.
+async fn look(dispatcher: Rc<Dispatcher>) -> Option<Result<i64, String>> {
+    if dispatcher.holds_back() {
+        return None;
+    }
+    Some(value(dispatcher.call(Operation::Get, DEFAULT_KEY)).await)
+}
+
+/// Notes for the list of plugins that the storage answered, and in the log what is new.
+fn note(dispatcher: &Dispatcher, was_ready: bool, value: &Result<i64, String>) {
+    let pool = dispatcher.pool();
+    let plugin = pool.plugin().name();
+    if value.is_ok() {
+        // If another plugin was published meanwhile, that one's storage answered when it was tried.
+        pool.plugin().usage().note_storage_answered();
+    }
+    match value {
+        Err(why) if was_ready => tracing::warn!(plugin, "not ready: {why}"),
+        Ok(_) if !was_ready => tracing::info!(plugin, "ready again"),
+        _ => {}
     }
 }

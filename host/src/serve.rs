@@ -29,6 +29,7 @@ use crate::{
         generation::{Generation, Trigger},
         setup::{self, Defaults, Setup},
     },
+    readiness::NOT_ASKED,
     shutdown::Stopping,
     swap::{
         Swapper,
@@ -105,7 +106,7 @@ impl Host {
             carried: false,
         })));
         let (stopping, metrics) = (Stopping::default(), Metrics::new(Some(status.clone())));
-        let (looked, last_look) = watch::channel(Ok(0));
+        let (looked, last_look) = watch::channel(Err(NOT_ASKED.to_owned()));
         let make_served = seats.into_iter().map(|seat| {
             let (stopping, metrics) = (stopping.clone(), metrics.of_worker());
             move || {

@@ -123,7 +123,7 @@ pub async fn sample_each_second(admin: Arc<Admin>, feed: Arc<Feed>) {
 fn sample(admin: &Admin, time: Duration) -> Sample {
     let window = admin.metrics.take_window();
     let active = admin.status.active();
-    let looked = admin.looked.borrow().clone();
+    let why_not_ready = admin.why_not_ready();
     Sample {
         at_unix_ms: unix_ms(SystemTime::now()),
         rate: window.increments as f64 / time.as_secs_f64().max(f64::MIN_POSITIVE),
@@ -134,9 +134,9 @@ fn sample(admin: &Admin, time: Duration) -> Sample {
         errors: window.errors,
         generation: active.number,
         plugin: active.plugin.name().to_owned(),
-        ready: looked.is_ok(),
-        value: looked.as_ref().ok().copied(),
-        why_not_ready: looked.err(),
+        ready: why_not_ready.is_none(),
+        value: admin.looked.borrow().as_ref().ok().copied(),
+        why_not_ready,
     }
 }
 

@@ -40,6 +40,7 @@ use crate::{
     metrics::Metrics,
     panics::essential,
     plugin::{call::Operation, dispatch::Dispatcher},
+    readiness::STOPPING,
     shutdown::Stopping,
     swap::{candidate::Compilers, journal::Journal, request::SwapHandle, status::Status},
     worker::counter::PluginCounter,
@@ -81,6 +82,14 @@ struct Shared {
 }
 
 impl Admin {
+    /// Why the host is not ready, as `/readyz` says it; none if it is.
+    fn why_not_ready(&self) -> Option<String> {
+        if self.stopping.has_begun() {
+            return Some(STOPPING.to_owned());
+        }
+        self.looked.borrow().clone().err()
+    }
+
     /// All routes, for the thread to which `dispatcher` belongs. Event streams end when nobody holds the
     /// other end of `stopped`.
     pub fn router(self, dispatcher: Rc<Dispatcher>, stopped: watch::Receiver<()>) -> Router {

@@ -135,14 +135,14 @@ pub async fn list(State(shared): State<Shared>) -> Result<Json<Overview>, Proble
             reason,
         })
     });
-    let looked = admin.looked.borrow().clone();
+    let why_not_ready = admin.why_not_ready();
     let remembered = admin.journal.last().ok().flatten();
     let (carry, left) = remembered.map_or((None, None), |record| (record.carry, record.left));
     Ok(Json(Overview {
         active: generation_shown(&active),
         previous: status.previous().as_deref().map(generation_shown),
-        ready: looked.is_ok(),
-        why_not_ready: looked.err(),
+        ready: why_not_ready.is_none(),
+        why_not_ready,
         swaps: status.counts().0,
         plugins,
         failures: failed.take(FAILURES_MAX).collect(),

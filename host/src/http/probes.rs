@@ -7,7 +7,11 @@ use axum::{Json, extract::State};
 use serde::Serialize;
 
 use super::{Counter, problem::Problem};
-use crate::{keys::DEFAULT_KEY, plugin::call::Operation, readiness::why_not_ready};
+use crate::{
+    keys::DEFAULT_KEY,
+    plugin::call::Operation,
+    readiness::{STOPPING, why_not_ready},
+};
 
 #[derive(Serialize)]
 pub struct Live {
@@ -26,7 +30,7 @@ pub async fn live() -> Json<Live> {
 
 pub async fn ready<C: Counter>(State(counter): State<C>) -> Result<Json<Ready>, Problem> {
     if counter.is_stopping() {
-        return Err(Problem::not_ready("the host is stopping"));
+        return Err(Problem::not_ready(STOPPING));
     }
     // A swap is no reason to send traffic elsewhere: it is undone when it takes too long.
     if counter.is_held_back() {

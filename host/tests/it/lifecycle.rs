@@ -18,7 +18,7 @@ const WORD_TIME_MAX: Duration = Duration::from_secs(30);
 #[test]
 fn while_it_will_stop_it_is_not_ready_and_still_answers() {
     let sandbox = Sandbox::new();
-    let tally = sandbox.start(&["--drain-delay", "4000"]);
+    let tally = sandbox.start(&["--drain-delay", "6000"]);
     let mut kept = Connection::open(tally.address());
     let mut inc = |count| {
         kept.write(INC).unwrap();
@@ -35,6 +35,17 @@ fn while_it_will_stop_it_is_not_ready_and_still_answers() {
     inc(2);
     assert_eq!(ask(tally.address(), "POST /inc").count(), 3);
     assert_eq!(ask(tally.address(), "GET /livez").status, 200);
+    // The admin listener says the same.
+    let why = json!("the host is stopping");
+    let shown = overview(&tally);
+    assert_eq!((&shown["ready"], &shown["why_not_ready"]), (&json!(false), &why), "{shown}");
+    let admin = format!("http://{}", tally.admin());
+    let health = sandbox.run(&["health", "--admin", &admin]);
+    assert_eq!(health.status.code(), Some(1), "{health:?}");
+    assert!(String::from_utf8_lossy(&health.stderr).contains("stopping"), "{health:?}");
+    let mut events = Connection::open(tally.admin());
+    events.write(b"GET /admin/events HTTP/1.1\r\nhost: localhost\r\n\r\n").unwrap();
+    events.read_until(&format!("\"ready\":false,\"why_not_ready\":{why}"));
     assert_eq!(tally.wait().code(), Some(0));
     assert!(kept.answer().is_none(), "closed at the end");
 }

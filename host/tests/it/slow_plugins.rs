@@ -1,6 +1,8 @@
 use rustix::process::Signal;
 
-use crate::support::{Sandbox, Tally, ask, check_refused, guest, swap, swap_and_carry, wait_until};
+use crate::support::{
+    Sandbox, Tally, ask, carry, check_refused, guest, overview, swap, swap_and_carry, wait_until,
+};
 
 /// What its writes and its work take two seconds for is answered as unknown after half of that.
 const ARGS: [&str; 4] =
@@ -31,6 +33,20 @@ fn a_write_of_a_carry_that_took_too_long_has_ended_before_it_is_taken_back() {
     // Nothing is left, as far as the journal knows.
     let state = sandbox.path().join("state").join("shared-region.journal.json");
     assert!(!state.exists(), "{}", sandbox.stderr());
+}
+
+#[test]
+fn a_host_is_ready_while_a_carry_holds_calls_back() {
+    let sandbox = Sandbox::new();
+    let patient = ["--call-time-max", "30000", "--swap-pause-max", "60000"];
+    let args = [&["--plugin", "disk-flock"], &ARGS[..2], &patient];
+    let tally = sandbox.start(&args.concat());
+    wait_until("the storage was asked", || overview(&tally)["ready"] == true);
+    assert_eq!(ask(tally.address(), "POST /inc").count(), 1);
+    // Twice as long as a look may take.
+    carry(&tally, guest("guest-slow").to_str().unwrap());
+    assert_eq!(overview(&tally)["ready"], true);
+    assert!(!sandbox.stderr().contains("not ready"), "{}", sandbox.stderr());
 }
 
 #[test]

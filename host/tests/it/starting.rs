@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::support::{Sandbox, ask};
+use crate::support::{Connection, Sandbox, ask, overview, wait_until};
 
 /// How long the plugins that are not served with may take to load.
 const LOADED_WITHIN: Duration = Duration::from_secs(60);
@@ -175,4 +175,31 @@ fn a_plugin_that_can_not_be_loaded_is_logged_with_its_reason_and_harms_nobody() 
         assert!(Instant::now() < deadline, "{}", sandbox.stderr());
         assert_eq!(ask(tally.address(), "POST /inc").status, 200);
     }
+}
+
+#[test]
+fn until_the_storage_was_asked_the_host_is_not_shown_as_ready() {
+    let sandbox = Sandbox::new();
+    // A database that never says a word, for which the first look waits.
+    let database = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = database.local_addr().unwrap().port().to_string();
+    let args = ["--plugin", "postgresql-inplace-update", "--db-host", "127.0.0.1", "--db-port"];
+    let tally = sandbox.start(&[&args[..], &[&port]].concat());
+    assert_eq!(overview(&tally)["ready"], false);
+    let mut events = Connection::open(tally.admin());
+    events.write(b"GET /admin/events HTTP/1.1\r\nhost: localhost\r\n\r\n").unwrap();
+    let not_asked = "\"why_not_ready\":\"the storage was not asked yet\"";
+    let seen = events.read_until(not_asked);
+    assert!(seen.contains("\"value\":null") && !seen.contains("\"ready\":true"), "{seen}");
+    wait_until("the log says so", || sandbox.stderr().contains("not ready: "));
+    assert!(!sandbox.stderr().contains("not asked yet"), "{}", sandbox.stderr());
+}
+
+#[test]
+fn that_a_host_is_ready_is_not_logged_when_it_starts() {
+    let sandbox = Sandbox::new();
+    let tally = sandbox.start(&["--plugin", "disk-flock"]);
+    wait_until("the storage was asked", || overview(&tally)["ready"] == true);
+    let log = sandbox.stderr();
+    assert!(!log.contains("not ready") && !log.contains("ready again"), "{log}");
 }

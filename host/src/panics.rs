@@ -15,6 +15,8 @@ use std::{
     thread,
 };
 
+use tokio::task::JoinSet;
+
 /// Exit status of a host that lost a thread or a task which it can't do without.
 pub const EXIT_STATUS: u8 = 3;
 
@@ -50,6 +52,23 @@ fn describe(info: &PanicHookInfo<'_>) -> String {
     // Texts of assertions have several lines.
     let why = info.payload_as_str().unwrap_or("no text").replace('\n', " ");
     format!("the thread {thread} panicked{place}: {why}")
+}
+
+/// Runs `future` as a task of its own, so that a panic in it costs whoever waits for it no more than the answer. It is given
+/// up where this is. It belongs to a [`LocalSet`](tokio::task::LocalSet) or a local runtime.
+///
+/// # Errors
+///
+/// That it panicked, in a sentence.
+pub async fn contained<T: 'static>(
+    future: impl Future<Output = T> + 'static,
+) -> Result<T, &'static str> {
+    let mut task = JoinSet::new();
+    task.spawn_local(future);
+    match task.join_next().await {
+        Some(Ok(answer)) => Ok(answer),
+        _ => Err("the host panicked, and its log says why"),
+    }
 }
 
 /// `future` as one that the host can't do without.

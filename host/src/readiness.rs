@@ -9,6 +9,7 @@ use tokio::{
 
 use crate::{
     keys::DEFAULT_KEY,
+    panics::contained,
     plugin::{
         call::{CallError, Operation},
         dispatch::Dispatcher,
@@ -60,10 +61,14 @@ pub async fn report_changes(
 
 /// The value, or why there is none; nothing while a swap holds calls back, which is no reason not to be ready.
 async fn look(dispatcher: Rc<Dispatcher>) -> Option<Result<i64, String>> {
-    if dispatcher.holds_back() {
-        return None;
-    }
-    Some(value(dispatcher.call(Operation::Get, DEFAULT_KEY)).await)
+    let looking = async move {
+        if dispatcher.holds_back() {
+            return None;
+        }
+        Some(value(dispatcher.call(Operation::Get, DEFAULT_KEY)).await)
+    };
+    // A plugin that never waits is called where this stands.
+    contained(looking).await.unwrap_or_else(|panicked| Some(Err(panicked.to_owned())))
 }
 
 /// Notes for the list of plugins that the storage answered, and in the log what is new.

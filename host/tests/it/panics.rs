@@ -1,6 +1,6 @@
 use std::{
     env, fs,
-    io::Write,
+    io::{self, Write},
     net::TcpListener,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -12,22 +12,34 @@ use std::{
 
 use axum::{Router, routing::post};
 use tally_host::{
+    capabilities::shared_memory::Region,
     config::{Cli, Config},
     control::{Control, Work},
     metrics::Metrics,
     panics,
     plugin::{
         catalog::Catalog,
-        dispatch::Threads,
+        dispatch::{Dispatcher, Threads},
         engine,
         generation::{Choice, Generation, Trigger},
+        loader::Plugin,
         setup::{self, Defaults, Setup},
     },
-    swap::{Swapper, request::SwapHandle, status::Status},
+    readiness,
+    serve::Host,
+    swap::{
+        Swapper,
+        request::{Change, SwapHandle, Terms},
+        status::Status,
+    },
     telemetry,
     worker::{Served, server::Server},
 };
-use tokio::sync::watch;
+use tokio::{
+    runtime,
+    sync::watch,
+    task::{LocalSet, spawn_local},
+};
 
 use crate::support::{Connection, Sandbox, wait_until};
 
@@ -68,6 +80,23 @@ fn a_control_thread_that_panics_ends_the_process() {
     check_ended(child, &sandbox, "control");
 }
 
+#[test]
+fn a_call_that_panics_on_the_control_thread_costs_nothing_else() {
+    if let Some(directory) = env::var_os(DIRECTORY) {
+        return call_what_panics_on_the_control_thread(Path::new(&directory));
+    }
+    let sandbox = Sandbox::new();
+    let mut child = this_test_again(
+        "panics::a_call_that_panics_on_the_control_thread_costs_nothing_else",
+        &sandbox,
+    );
+    wait_until("it ends", || child.0.try_wait().unwrap().is_some());
+    let (status, stderr) = (child.0.wait().unwrap(), sandbox.stderr());
+    assert!(status.success(), "{status}: {stderr}");
+    assert!(stderr.contains("the thread control panicked at "), "{stderr}");
+    assert!(stderr.contains("is given up, and nothing else"), "{stderr}");
+}
+
 /// Killed when the test is over, however that ends.
 struct Killed(Child);
 
@@ -104,11 +133,25 @@ fn check_ended(mut child: Killed, sandbox: &Sandbox, thread: &str) {
 }
 
 fn settings(more: &[&str]) -> Config {
-    let args = ["tally", "--log-format", "text"].iter().chain(more).map(Into::into);
-    let config = Cli::load(&args.collect::<Vec<_>>()).unwrap().config;
+    let config = read_settings(more);
     telemetry::start(&config.telemetry).unwrap();
     panics::install_hook();
     config
+}
+
+fn read_settings(more: &[&str]) -> Config {
+    let args = ["tally", "--log-format", "text"].iter().chain(more).map(Into::into);
+    Cli::load(&args.collect::<Vec<_>>()).unwrap().config
+}
+
+fn load(config: &Config) -> (Arc<Setup>, Arc<Plugin>) {
+    let (plugins, limits) = (&config.plugins, &config.plugin_limits);
+    let engine = engine::new().unwrap();
+    let defaults = Defaults::of_port(1, None);
+    let setup = Arc::new(Setup::new(&engine, plugins, limits, defaults, 1, None));
+    let known = setup::choose(&Catalog::new(None).unwrap(), plugins).unwrap();
+    let plugin = setup.load(&known).unwrap();
+    (setup, plugin)
 }
 
 fn park() -> ! {
@@ -154,12 +197,7 @@ fn start_a_control_thread_that_panics(region: &PathBuf) -> Control {
     let args =
         ["--plugin", "shared-memory-atomic", "--shared-memory-dir", region.to_str().unwrap()];
     let config = settings(&[&args[..], &["--compile-cache", env!("CARGO_TARGET_TMPDIR")]].concat());
-    let (plugins, limits) = (&config.plugins, &config.plugin_limits);
-    let engine = engine::new().unwrap();
-    let defaults = Defaults::of_port(1, None);
-    let setup = Arc::new(Setup::new(&engine, plugins, limits, defaults, 1, None));
-    let plugin =
-        setup.load(&setup::choose(&Catalog::new(None).unwrap(), plugins).unwrap()).unwrap();
+    let (setup, plugin) = load(&config);
     let (_, mut seats) = Threads::new(&plugin, 1);
     let since = SystemTime::now();
     let first = Generation {
@@ -182,4 +220,65 @@ fn start_a_control_thread_that_panics(region: &PathBuf) -> Control {
         looked: watch::channel(Ok(0)).0,
     })
     .unwrap()
+}
+
+/// What the host says of a region that was made with another capacity, when the first instance needs it.
+const NOTICE: &str = "keeps the capacity";
+
+/// Standard error, which breaks when it is to show [`NOTICE`]: a call panics that makes the first instance.
+struct Breaking;
+
+impl Write for Breaking {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let text = String::from_utf8_lossy(line);
+        // A line at which this broke stands before the next one.
+        assert!(!text.lines().last().is_some_and(|line| line.contains(NOTICE)), "{TEXT}");
+        io::stderr().write(line)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn call_what_panics_on_the_control_thread(directory: &Path) {
+    tracing_subscriber::fmt().with_ansi(false).with_writer(|| Breaking).init();
+    panics::install_hook();
+    let region = directory.join("region");
+    Region::open(&region, 1_000).unwrap();
+    let place = directory.to_str().unwrap();
+    let file = directory.join("count.txt");
+    let settings = |plugin| {
+        let memory = ["--shared-memory-dir", place, "--shared-memory-name", "region"];
+        let capacity = ["--shared-memory-capacity", "2000", "--state-dir", place];
+        let file = ["--storage-path", file.to_str().unwrap(), "--plugin", plugin];
+        let free = ["--host", "127.0.0.1", "--port", "0", "--admin-listen", "off"];
+        let cache = ["--compile-cache", env!("CARGO_TARGET_TMPDIR")];
+        read_settings(&[&memory[..], &capacity, &file, &free, &cache].concat())
+    };
+    let runtime = runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    LocalSet::new().block_on(&runtime, async {
+        check_that_a_trial_that_panics_is_a_refusal(&settings("disk-flock")).await;
+        check_that_a_look_that_panics_says_not_ready(&settings("shared-memory-atomic")).await;
+    });
+}
+
+async fn check_that_a_trial_that_panics_is_a_refusal(config: &Config) {
+    let host = Host::start(config).unwrap();
+    let change = Change::Plugin("shared-memory-atomic".into());
+    let swapped = host.swaps().swap(change, Terms::default(), Trigger::Api).await;
+    let why = swapped.expect_err("it is not swapped").to_string();
+    assert!(why.contains("shared-memory-atomic") && why.contains("the host panicked"), "{why}");
+    assert_eq!(host.plugin(), "disk-flock");
+}
+
+async fn check_that_a_look_that_panics_says_not_ready(config: &Config) {
+    let (_, plugin) = load(config);
+    let (_threads, mut seats) = Threads::new(&plugin, 1);
+    let (looked, mut last_look) = watch::channel(Ok(0));
+    let looking = readiness::report_changes(Dispatcher::start(seats.remove(0)), looked);
+    spawn_local(panics::essential(looking));
+    last_look.changed().await.unwrap();
+    let why = last_look.borrow().clone().unwrap_err();
+    assert!(why.contains("the host panicked"), "{why}");
 }

@@ -1,8 +1,4 @@
-use std::{
-    fs,
-    sync::atomic::{AtomicBool, Ordering},
-    thread,
-};
+use std::fs;
 
 use crate::support::{
     Connection, Database, Hazelcast, PATIENT_FLAGS, Sandbox, ask, ask_admin, carry, check_refused,
@@ -15,6 +11,8 @@ fn counts_go_round_three_storages_under_load_and_none_is_lost() {
     let round = ["disk-flock", "postgresql-inplace-update", "shared-memory-atomic"];
     let sandbox = Sandbox::new();
     let database = Database::new();
+    // A swap may not have the time to do so.
+    database.create();
     let args = [&["--swap-pause-max", "20000"], &PATIENT_FLAGS[..]].concat();
     let tally = database.start(&sandbox, &args);
     let mut longest_pause_us = 0;
@@ -62,6 +60,7 @@ fn counts_move_to_a_cluster_and_back_under_load() {
 fn every_counter_moves_and_the_old_storage_is_empty_afterwards() {
     let sandbox = Sandbox::new();
     let database = Database::new();
+    database.create();
     let tally = database.start(&sandbox, &[]);
     let keys = ["count", "a%2Fb", "%C3%A9", "negative", "large"];
     for (key, by) in keys.into_iter().zip([1, 2, 3, -4, i64::MAX]) {
@@ -167,37 +166,6 @@ fn a_rollback_can_take_the_counts_back() {
     check_refused(&rollback(r#"{"carry":false}"#), "carry-or-leave", "3");
     assert_eq!(rollback(r#"{"leave_counts":true}"#).status, 200);
     assert_eq!(ask(tally.address(), "GET /count").count(), 0);
-}
-
-#[test]
-fn counters_that_somebody_else_counts_on_are_left_alone_when_the_old_storage_is_emptied() {
-    let sandbox = Sandbox::new();
-    let tally = sandbox.start(&[]);
-    // Another host on the same region, which counts on while the counts are carried.
-    let other = sandbox.start(&[]);
-    for key in ["mine", "theirs"] {
-        assert_eq!(ask(tally.address(), &format!("POST /counters/{key}/inc")).count(), 1);
-    }
-    let counting = AtomicBool::new(true);
-    let answers = thread::scope(|scope| {
-        scope.spawn(|| {
-            let mut connection = Connection::open(other.address());
-            while counting.load(Ordering::SeqCst) {
-                connection.write(b"POST /counters/theirs/inc HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
-                assert_eq!(connection.answer().unwrap().status, 200);
-            }
-        });
-        let counted = || ask(tally.address(), "GET /counters/theirs").count();
-        while counted() < 100 {}
-        let answer = swap_and_carry(&tally, "disk-flock");
-        counting.store(false, Ordering::SeqCst);
-        answer
-    });
-    assert_eq!(answers.status, 200, "{answers:?}");
-    assert_eq!(overview(&tally)["carry"]["state"], "moved", "not all was emptied");
-    assert_eq!(swap_and_leave(&tally, "shared-memory-atomic").status, 200);
-    assert_eq!(ask(tally.address(), "GET /counters/mine").count(), 0);
-    assert!(ask(tally.address(), "GET /counters/theirs").count() > 100);
 }
 
 #[test]

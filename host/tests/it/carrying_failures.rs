@@ -1,16 +1,14 @@
 use std::{
     fs,
-    io::Write,
     path::PathBuf,
-    process::Stdio,
     sync::atomic::{AtomicU64, Ordering},
     thread,
     time::{Duration, Instant},
 };
 
 use crate::support::{
-    Connection, Database, Sandbox, ask, ask_admin, carry, check_refused, overview, overwrite,
-    own_port, swap_and_carry, wait_until,
+    Connection, Database, Sandbox, Session, Tally, ask, ask_admin, carry, check_refused,
+    load_while, overview, overwrite, own_port, swap_and_carry, swap_and_leave, wait_until,
 };
 
 const INC: &[u8] = b"POST /inc HTTP/1.1\r\nhost: x\r\n\r\n";
@@ -69,17 +67,46 @@ impl Increments {
     }
 }
 
+/// The plugins between which counts are carried while hosts are killed.
+const BETWEEN: [&str; 2] = ["disk-flock", "shared-memory-atomic"];
+
+/// How long a carry takes while clients count.
+fn time_of_a_carry() -> Duration {
+    const CARRIES: u32 = 10;
+    let sandbox = Sandbox::new();
+    let tally = sandbox.start(&[]);
+    wait_until("both plugins are loaded", || both_are_ready(&tally));
+    let mut took = Duration::ZERO;
+    load_while(&tally, 4, || {
+        let began = Instant::now();
+        for plugin in BETWEEN.into_iter().cycle().take(CARRIES as usize) {
+            carry(&tally, plugin);
+        }
+        took = began.elapsed() / CARRIES;
+    });
+    took
+}
+
+fn both_are_ready(tally: &Tally) -> bool {
+    let plugins = overview(tally)["plugins"].as_array().unwrap().clone();
+    let ready = plugins.iter().filter(|plugin| plugin["state"] == "ready");
+    ready.filter(|plugin| BETWEEN.iter().any(|name| plugin["name"] == *name)).count() == 2
+}
+
 #[test]
 fn killed_during_carries_the_host_goes_on_where_the_counts_are() {
     let sandbox = Sandbox::new();
     let port = own_port();
     let known = Increments::default();
+    let carry_time = time_of_a_carry();
     let (mut interrupted, mut served) = (0, [0; 2]);
     for kill in 0..KILLS {
         // The settings are the same each time, and say where the counts are only half of the time.
         let tally = sandbox.start(&["--port", &port]);
+        // A carry to a plugin that is not loaded yet would take longer.
+        wait_until("both plugins are loaded", || both_are_ready(&tally));
         // Other times in each round, from none to some carries.
-        let lifetime = Duration::from_micros(u64::from(kill) * 7_919 % 60_000);
+        let lifetime = carry_time.mul_f64(3.0 * f64::from(kill * 7_919 % 1_000) / 1_000.0);
         let clients = [(); 4].map(|()| Connection::open(tally.address()));
         let mut connection = Connection::open(tally.admin());
         let serving = overview(&tally)["active"]["plugin"] == "disk-flock";
@@ -88,8 +115,7 @@ fn killed_during_carries_the_host_goes_on_where_the_counts_are() {
                 scope.spawn(|| known.make(client));
             }
             let carrying = scope.spawn(|| {
-                let plugins = ["disk-flock", "shared-memory-atomic"];
-                for plugin in plugins.into_iter().cycle().skip(usize::from(serving)) {
+                for plugin in BETWEEN.into_iter().cycle().skip(usize::from(serving)) {
                     let body = format!(r#"{{"plugin":"{plugin}","carry":true,"overwrite":true}}"#);
                     let request = format!(
                         "PUT /admin/plugin HTTP/1.1\r\nhost: localhost\r\ncontent-length: {}\r\n\r\n{body}",
@@ -239,30 +265,59 @@ fn journaled(sandbox: &Sandbox) -> serde_json::Value {
     serde_json::from_slice(&fs::read(journal(sandbox)).unwrap()).unwrap()
 }
 
+/// For a trigger: all counts but those of a trial wait for the lock of [`hold_writes`].
+const WAITING: &str = "IF NEW.counter > 0 AND NEW.user_id <> 'tally-probe' THEN PERFORM pg_advisory_xact_lock(1); END IF;";
+/// For hosts that have to wait for it.
+const PATIENT: [&str; 4] = ["--swap-pause-max", "60000", "--db-statement-time-max", "60000"];
+
+/// Holds up the writes of a carry until it ends.
+fn hold_writes(database: &Database) -> Session {
+    let mut session = database.session();
+    session.ask("SELECT 1 FROM pg_advisory_lock(1)");
+    session
+}
+
+fn a_write_waits(lock: &mut Session) -> bool {
+    lock.sessions("wait_event = 'advisory'") == 1
+}
+
+#[test]
+fn counters_that_somebody_else_counts_on_are_left_alone_when_the_old_storage_is_emptied() {
+    let (sandbox, database) = (Sandbox::new(), Database::new());
+    with_trigger(&database, WAITING);
+    let tally = database.start(&sandbox, &PATIENT);
+    // Another host on the same region, which counts while the counts are carried.
+    let other = sandbox.start(&[]);
+    for key in ["mine", "theirs"] {
+        assert_eq!(ask(tally.address(), &format!("POST /counters/{key}/inc")).count(), 1);
+    }
+    let mut lock = hold_writes(&database);
+    thread::scope(|scope| {
+        let carrying = scope.spawn(|| carry(&tally, "postgresql-inplace-update"));
+        wait_until("the counts are on their way", || a_write_waits(&mut lock));
+        assert_eq!(ask(other.address(), "POST /counters/theirs/inc").count(), 2);
+        lock.end();
+        assert_eq!(carrying.join().unwrap()["carried"]["total"], "2");
+    });
+    assert_eq!(overview(&tally)["carry"]["state"], "moved", "not all was emptied");
+    assert_eq!(swap_and_leave(&tally, "shared-memory-atomic").status, 200);
+    assert_eq!(ask(tally.address(), "GET /counters/mine").count(), 0);
+    assert_eq!(ask(tally.address(), "GET /counters/theirs").count(), 2);
+}
+
 #[test]
 fn while_counts_are_copied_nothing_is_counted_and_the_journal_says_that_they_are_in_the_old_storage()
  {
     let (sandbox, database) = (Sandbox::new(), Database::new());
-    with_trigger(
-        &database,
-        "IF NEW.user_id = '1' AND NEW.counter > 0 THEN PERFORM pg_advisory_xact_lock(1); END IF;",
-    );
-    let args = ["--swap-pause-max", "60000", "--db-statement-time-max", "60000"];
-    let tally = database.start(&sandbox, &args);
+    with_trigger(&database, WAITING);
+    let tally = database.start(&sandbox, &PATIENT);
     assert_eq!(ask(tally.address(), "POST /inc").count(), 1);
     let memory = overview(&tally)["active"]["storage"].clone();
 
-    let mut shell = database.shell().stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
-    let mut statements = shell.stdin.take().unwrap();
-    statements.write_all(b"SELECT pg_advisory_lock(1);\n").unwrap();
-    let locks = |granted: bool| {
-        let query = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted =";
-        database.psql(&format!("{query} {granted}"))
-    };
-    wait_until("the shell has the lock", || locks(true) == "1");
+    let mut lock = hold_writes(&database);
     thread::scope(|scope| {
         let carrying = scope.spawn(|| carry(&tally, "postgresql-inplace-update"));
-        wait_until("the counts are on their way", || locks(false) == "1");
+        wait_until("the counts are on their way", || a_write_waits(&mut lock));
         let copying = journaled(&sandbox)["carry"].clone();
         assert_eq!(
             (&copying["state"], &copying["from"]),
@@ -273,8 +328,7 @@ fn while_counts_are_copied_nothing_is_counted_and_the_journal_says_that_they_are
         held_back.write(INC).unwrap();
         // Nothing tells from outside that the request has come: the region would, if it were counted there.
         wait_until("the request was read", || tally.has_read_all());
-        drop(statements);
-        assert!(shell.wait().unwrap().success());
+        lock.end();
         assert_eq!(carrying.join().unwrap()["carried"]["total"], "1");
         assert_eq!(held_back.answer().unwrap().count(), 2);
     });

@@ -200,6 +200,8 @@ fn what_was_swapped_to_stays_when_a_reload_changes_other_settings() {
 #[test]
 fn counts_that_arrive_while_a_swap_is_prepared_are_not_left_unsaid() {
     let (sandbox, database) = (Sandbox::new(), Database::new());
+    // A swap may not have the time to do so.
+    database.create();
     let patient = ["--db-statement-time-max", "60000", "--call-time-max", "60000"];
     let tally = database.start(&sandbox, &patient);
     let plugin = "postgresql-inplace-update";
@@ -207,10 +209,12 @@ fn counts_that_arrive_while_a_swap_is_prepared_are_not_left_unsaid() {
     assert_eq!(swap(&tally, "shared-memory-atomic").status, 200);
     database.psql("INSERT INTO user_counter VALUES ('tally-probe', 0, 0) ON CONFLICT DO NOTHING");
     let held = database.hold_row_of("tally-probe");
+    // All of the following is done while the plugin is tried, for which there are 5 s.
+    let mut observer = database.session();
     std::thread::scope(|scope| {
         let swapping = scope.spawn(|| swap(&tally, plugin));
         wait_until("the new plugin is tried", || {
-            database.sessions("wait_event_type = 'Lock'") == 1
+            observer.sessions("wait_event_type = 'Lock'") == 1
         });
         count_12(&tally);
         drop(held);

@@ -14,7 +14,7 @@ pub use client::{Answer, Connection, ask, send};
 pub use components::{another_build, another_build_in, bundled, renamed, slow_to_compile};
 pub use guests::{foreign_guest, guest};
 pub use hazelcast::{Hazelcast, PATIENT};
-pub use postgresql::{Cluster, Database, PATIENT_FLAGS};
+pub use postgresql::{Cluster, Database, PATIENT_FLAGS, Session};
 pub use process::{Sandbox, Tally, own_port};
 
 use std::{

@@ -3,8 +3,8 @@
 use std::{
     collections::HashMap,
     env,
-    io::Write,
-    process::{Child, Command, Stdio},
+    io::{BufRead, BufReader, Lines, Write},
+    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
     sync::atomic::{AtomicU32, Ordering},
 };
 
@@ -94,11 +94,17 @@ impl Database {
 
     /// How many sessions the server has in this database for which `condition` holds.
     pub fn sessions(&self, condition: &str) -> u32 {
-        let count = self.psql(&format!(
-            "SELECT count(*) FROM pg_stat_activity \
-             WHERE datname = current_database() AND {condition}"
-        ));
-        count.parse().unwrap()
+        self.psql(&sessions(condition)).parse().unwrap()
+    }
+
+    /// A connection of its own.
+    pub fn session(&self) -> Session {
+        let mut shell = self.shell().stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let statements = shell.stdin.take().unwrap();
+        let printed = BufReader::new(shell.stdout.take().unwrap()).lines();
+        let mut session = Session { shell, statements, printed };
+        assert_eq!(session.ask("SELECT 1"), "1");
+        session
     }
 
     /// A psql that reads statements from its standard input.
@@ -165,6 +171,46 @@ impl Drop for RowHeld {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
+}
+
+/// A connection that is open already: what it is asked needs no program to start, and so little time.
+pub struct Session {
+    shell: Child,
+    statements: ChildStdin,
+    printed: Lines<BufReader<ChildStdout>>,
+}
+
+impl Session {
+    /// Runs a statement whose answer is one line.
+    pub fn ask(&mut self, statement: &str) -> String {
+        self.begin(statement);
+        self.printed.next().expect("psql goes on").unwrap()
+    }
+
+    /// Sends statements, and does not wait for their end.
+    pub fn begin(&mut self, statements: &str) {
+        writeln!(self.statements, "{statements};").unwrap();
+    }
+
+    /// As [`Database::sessions`].
+    pub fn sessions(&mut self, condition: &str) -> u32 {
+        self.ask(&sessions(condition)).parse().unwrap()
+    }
+
+    /// Waits until all statements have succeeded.
+    pub fn end(self) {
+        let Self { mut shell, statements, .. } = self;
+        drop(statements);
+        assert!(shell.wait().unwrap().success());
+    }
+}
+
+/// Counts the sessions in this database for which `condition` holds.
+fn sessions(condition: &str) -> String {
+    format!(
+        "SELECT count(*) FROM pg_stat_activity \
+         WHERE datname = current_database() AND {condition}"
+    )
 }
 
 /// A server of one test's own, which it can stop and start.

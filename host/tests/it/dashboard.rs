@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path, time::Duration};
 
-use crate::support::{Browser, Sandbox, Tally, ask, carry, overview, wait_until};
+use crate::support::{Browser, Sandbox, Tally, ask, carry, overview, own_port, wait_until};
 
 /// How long the page may take to show something.
 const SHOWN_WITHIN: Duration = Duration::from_secs(30);
@@ -42,9 +42,16 @@ fn wait_for_value(browser: &Browser, value: &str) {
 
 fn click_swap(browser: &Browser, plugin: &str) {
     let button = format!("li[data-plugin='{plugin}'] button.swap");
-    let enabled = format!("return document.querySelector({button:?})?.disabled === false");
+    click(browser, &button);
+}
+
+/// Clicks a button once it is one: while a swap is under way, those of the page do nothing.
+fn click(browser: &Browser, button: &str) {
+    let enabled = format!(
+        "return document.querySelector({button:?})?.matches(':enabled[aria-disabled=false]')"
+    );
     browser.wait_for(&enabled, SHOWN_WITHIN);
-    browser.find(&button).click();
+    browser.find(button).click();
 }
 
 /// Answers the question that the page asks.
@@ -79,7 +86,7 @@ fn a_swap_clicked_on_the_dashboard_is_made_and_marked() {
     wait_for_text(&browser, "#message", &format!("as generation {generation}"));
     wait_for_text(&browser, "li[data-plugin=shared-memory-flock] button.swap:disabled", "Active");
 
-    browser.find("#rollback").click();
+    click(&browser, "#rollback");
     wait_for_text(&browser, "#plugin", "shared-memory-atomic");
     browser.wait_for("return document.querySelectorAll('.swap-marker').length === 2", SHOWN_WITHIN);
     assert_eq!(counting_plugin(&tally), "shared-memory-atomic");
@@ -180,7 +187,7 @@ fn a_plugin_that_may_lose_increments_serves_only_after_a_question() {
     click_swap(&browser, "shared-memory-atomic");
     wait_for_text(&browser, "#plugin", "shared-memory-atomic");
     // Nor does one go back to it without.
-    browser.find("#rollback").click();
+    click(&browser, "#rollback");
     wait_for_text(&browser, "dialog[open]", "increments may be lost");
 }
 
@@ -197,12 +204,12 @@ fn where_counts_would_be_left_behind_one_chooses_and_is_told_what_became_of_them
 
     click_swap(&browser, "disk-flock");
     choose(&browser, "carry");
+    // It is told, is no warning, and goes after some seconds.
+    wait_for_text(&browser, ".note:not(.caution)", "The counts were carried from");
     wait_for_text(&browser, "#plugin", "disk-flock");
     wait_for_value(&browser, "3");
     wait_for_text(&browser, "#message", "1 counter of 3 carried");
     wait_for_text(&browser, "#swaps", "1 counter of 3 carried");
-    // It is told, is no warning, and goes.
-    wait_for_text(&browser, ".note:not(.caution)", "The counts were carried from");
     browser.wait_for("return !document.querySelector('.note')", SHOWN_WITHIN);
 
     click_swap(&browser, "shared-memory-atomic");
@@ -217,7 +224,7 @@ fn where_counts_would_be_left_behind_one_chooses_and_is_told_what_became_of_them
     browser.wait_for("return !document.querySelector('.note')", SHOWN_WITHIN);
 
     // Going back leaves nothing here, so nothing is asked.
-    browser.find("#rollback").click();
+    click(&browser, "#rollback");
     wait_for_value(&browser, "3");
 }
 
@@ -307,8 +314,9 @@ fn the_page_asks_for_the_token_when_one_is_needed() {
 #[test]
 fn the_page_says_that_the_server_is_gone_and_finds_it_again() {
     let sandbox = Sandbox::new();
-    let tally = sandbox.start(&ADMIN);
-    let admin = tally.admin().to_string();
+    // Nobody else may take it when the host is gone.
+    let admin = format!("127.0.0.1:{}", own_port());
+    let tally = sandbox.start(&["--admin-listen", &admin]);
     let browser = dashboard(&tally);
     tally.kill();
     wait_for_text(&browser, "#connection[data-state=disconnected]", "disconnected");

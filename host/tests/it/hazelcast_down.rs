@@ -1,9 +1,8 @@
-use std::{
-    net::{SocketAddr, TcpListener},
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
-use crate::support::{Sandbox, Tally, ask, check_refused, guest, overview, swap_and_leave};
+use crate::support::{
+    Sandbox, Tally, ask, check_refused, guest, overview, own_port, swap_and_leave,
+};
 
 const PLUGINS: [&str; 4] =
     ["hazelcast-atomic", "hazelcast-no-lock", "hazelcast-optimistic", "hazelcast-pessimistic"];
@@ -12,14 +11,14 @@ const PLUGINS: [&str; 4] =
 const TOLD_WITHIN: Duration = Duration::from_secs(3);
 
 /// An address at which nothing listens.
-fn nobody() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+fn nobody() -> String {
+    format!("127.0.0.1:{}", own_port())
 }
 
 /// A host whose cluster can't be reached.
 fn start(sandbox: &Sandbox, args: &[&str]) -> Tally {
     let mut command = sandbox.command(args);
-    command.env("HZ_CLUSTER_MEMBERS", nobody().to_string());
+    command.env("HZ_CLUSTER_MEMBERS", nobody());
     sandbox.start_command(command)
 }
 
@@ -46,7 +45,7 @@ fn the_host_starts_without_its_cluster_and_says_so_to_clients() {
 fn the_storage_method_hazelcast_is_the_pessimistic_one() {
     let sandbox = Sandbox::new();
     let mut command = sandbox.command(&["--storage-method", "hazelcast"]);
-    command.env_remove("PLUGIN").env("HZ_CLUSTER_MEMBERS", nobody().to_string());
+    command.env_remove("PLUGIN").env("HZ_CLUSTER_MEMBERS", nobody());
     let tally = sandbox.start_command(command);
     assert_eq!(overview(&tally)["active"]["plugin"], "hazelcast-pessimistic");
 }

@@ -8,7 +8,7 @@ use std::{
 use rustix::{fs::FlockOperation, process::Signal};
 use serde_json::json;
 
-use crate::support::{Connection, Sandbox, Tally, ask, overview, wait_until};
+use crate::support::{Connection, Sandbox, Tally, ask, overview, own_port, wait_until};
 
 const INC: &[u8] = b"POST /inc HTTP/1.1\r\nhost: x\r\n\r\n";
 
@@ -193,7 +193,8 @@ fn check(output: &Output, status: i32, expected: &str) {
 #[test]
 fn health_says_whether_the_host_of_these_settings_is_ready_and_if_not_why() {
     let sandbox = Sandbox::new();
-    let tally = sandbox.start(&["--host", "0.0.0.0"]);
+    // Nobody else may take it when the host is gone.
+    let tally = sandbox.start(&["--host", "0.0.0.0", "--port", &own_port()]);
     let port = tally.address().port();
     for host in ["0.0.0.0", "127.0.0.1", "localhost"] {
         check(&health(&sandbox, host, port), 0, "");

@@ -70,9 +70,10 @@ fn others_go_on_within_the_lease_when_the_holder_of_a_lock_dies() {
     let (cluster, sandboxes) = (Hazelcast::shared(), [Sandbox::new(), Sandbox::new()]);
     let lease = LEASE.as_millis().to_string();
     let args = ["--hz-lock-lease", &lease, "--hz-invocation-time-max", "2000"];
-    let args = [&args[..], &["--lock-wait-max", "100", "--call-time-max", "60000"]].concat();
-    let [holder, other] =
-        sandboxes.each_ref().map(|sandbox| start_hostile(&cluster, sandbox, &args));
+    let args = [&args[..], &["--call-time-max", "60000", "--lock-wait-max"]].concat();
+    let start = |sandbox, wait| start_hostile(&cluster, sandbox, &[&args[..], &[wait]].concat());
+    // The other one has to be refused while the lock is held; this one has to get it.
+    let (holder, other) = (start(&sandboxes[0], "3000"), start(&sandboxes[1], "100"));
     assert_eq!(increment(&other, "well").count(), 1);
     std::thread::scope(|scope| {
         let sleeping = scope.spawn(|| {

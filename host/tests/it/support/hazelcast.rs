@@ -124,6 +124,24 @@ impl Hazelcast {
         assert!(lock.unwrap().is_some());
     }
 
+    /// Waits until the cluster takes writes to the counter `key` of the map, or to its atomic number. It must be there, and
+    /// nobody may count on it meanwhile: it stays what it is.
+    pub fn wait_until_written(&self, key: &str, is_atomic: bool) {
+        let (runtime, client) = self.client();
+        let number = format!("{}:{key}", self.names);
+        let write = async || match is_atomic {
+            true => client.add_and_get(&number, 0).await.is_ok(),
+            false => match client.get(&self.names, key).await {
+                Ok(Some(count)) => {
+                    let same = client.replace_if_same(&self.names, key, count, count.value());
+                    same.await.is_ok()
+                }
+                _ => false,
+            },
+        };
+        wait_until("the cluster takes a write", || runtime.block_on(write()));
+    }
+
     /// A client beside the hosts', and the event loop on which it is.
     fn client(&self) -> (Runtime, Client) {
         let client = Client::new(Settings {

@@ -152,16 +152,18 @@ fn why_a_plugin_panicked_is_in_the_log_without_a_grant_cut_and_rationed() {
         let log = sandbox.stderr();
         log.lines().filter(|line| line.contains("it panicked: ")).map(String::from).collect()
     };
+    let began = Instant::now();
     assert_eq!(increment(&tally, "panic-at-length").status, 500);
     let lines = panics();
     assert!(lines.len() == 1 && lines[0].contains(r"ä\nä\n"), "{lines:?}");
     assert!(lines[0].len() < 2 * 1024, "{} bytes", lines[0].len());
-    for _ in 0..50 {
+    for _ in 0..200 {
         assert_eq!(increment(&tally, "panic").status, 500);
     }
     let lines = panics();
-    // A second may pass meanwhile, after which the ration is fresh.
-    assert!((10..=30).contains(&lines.len()), "{} lines", lines.len());
+    // After each second the ration is fresh.
+    let most = 10 * (began.elapsed().as_secs() as usize + 2);
+    assert!((10..=most).contains(&lines.len()), "{} lines", lines.len());
     for part in
         ["misbehaviour/src/lib.rs", "as it was asked to", "guest_hostile_prompt", "increment"]
     {

@@ -194,11 +194,21 @@ fn at_once(capacity: u32, steps: impl Fn(&Region) + Sync) -> (tempfile::TempDir,
     (dir, region)
 }
 
+/// Adds 1 to a key that may have to be made. That is refused, and so not counted, while another one that holds the table is
+/// not given the processor.
+fn add_one(region: &Region, key: &str, deadline: Instant) {
+    while let Err(error) = region.add(key, 1) {
+        assert_eq!(error, CellError::TableLocked);
+        assert!(Instant::now() < deadline, "the table stays locked");
+    }
+}
+
 #[test]
 fn processes_that_add_to_one_key_lose_no_addition() {
     let (_dir, region) = at_once(1, |mine| {
+        let deadline = Instant::now() + Duration::from_secs(30);
         for _ in 0..20_000 {
-            mine.add("key", 1).unwrap();
+            add_one(mine, "key", deadline);
         }
     });
     assert_eq!(region.load("key"), Ok(80_000));
@@ -210,11 +220,7 @@ fn processes_that_make_the_same_keys_at_the_same_time_lose_none() {
     let (_dir, region) = at_once(5_000, |mine| {
         let deadline = Instant::now() + Duration::from_secs(30);
         for key in keys() {
-            // Refused, and so not counted, while another one that holds the table is not given the processor.
-            while let Err(error) = mine.add(&key, 1) {
-                assert_eq!(error, CellError::TableLocked);
-                assert!(Instant::now() < deadline, "the table stays locked");
-            }
+            add_one(mine, &key, deadline);
         }
     });
     for key in keys() {

@@ -5,7 +5,7 @@ use std::{
 
 use tally_loadtest::Report;
 
-use crate::support::{Cluster, Database, Sandbox, Tally, ask, load_while, wait_until};
+use crate::support::{Answer, Cluster, Database, Sandbox, Tally, ask, load_while, wait_until};
 
 const INPLACE: &str = "postgresql-inplace-update";
 const ROW_LOCK: &str = "postgresql-row-level-locking";
@@ -25,9 +25,7 @@ fn the_host_starts_without_its_database_says_so_and_becomes_ready_by_itself() {
     cluster.stop();
     let sandbox = Sandbox::new();
     let tally = database.start_unready(&sandbox, &["--plugin", INPLACE]);
-    let ready = ask(tally.address(), "GET /readyz");
-    assert_eq!((ready.status, ready.problem().as_str()), (503, "not-ready"));
-    assert!(ready.body.contains("Connection refused"), "{}", ready.body);
+    wait_until_unready(&tally, "Connection refused");
     assert_eq!(ask(tally.address(), "GET /livez").status, 200);
     let refused = ask(tally.address(), "POST /inc");
     assert_eq!((refused.status, refused.problem().as_str()), (503, "storage-unavailable"));
@@ -38,6 +36,18 @@ fn the_host_starts_without_its_database_says_so_and_becomes_ready_by_itself() {
     wait_until("ready", || ask(tally.address(), "GET /readyz").status == 200);
     assert_eq!(ask(tally.address(), "POST /inc").count(), 1);
     wait_until("the log says so", || sandbox.stderr().contains("ready again"));
+}
+
+/// Waits until a host says that it is not ready, and why. When it has waited for 1 s, it says only that there was no answer.
+fn wait_until_unready(tally: &Tally, why: &str) -> Answer {
+    let mut told = None;
+    wait_until(why, || {
+        let ready = ask(tally.address(), "GET /readyz");
+        assert_eq!((ready.status, ready.problem().as_str()), (503, "not-ready"), "{ready:?}");
+        told = ready.body.contains(why).then_some(ready);
+        told.is_some()
+    });
+    told.unwrap()
 }
 
 #[test]
@@ -173,31 +183,32 @@ fn connections_are_encrypted_as_asked_and_a_stranger_is_not_trusted() {
     let cluster = Cluster::start_new();
     let database = cluster.database();
     database.create();
-    let start = |more: &[&str]| {
+    let args = |more: &[&'static str]| [&["--plugin", INPLACE, "--db-tls"], more].concat();
+    let check_unready = |tls: &[&'static str], why: &str| {
         let sandbox = Sandbox::new();
-        let tally = database.start_unready(&sandbox, &[&["--plugin", INPLACE], more].concat());
-        let ready = ask(tally.address(), "GET /readyz");
-        let encrypted = database.psql(
-            "SELECT DISTINCT ssl FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) \
-             WHERE application_name = 'tally'",
-        );
-        (ready.status, encrypted, ready.body)
+        wait_until_unready(&database.start_unready(&sandbox, &args(tls)), why);
     };
-    let (status, _, why) = start(&["--db-tls", "require"]);
-    assert!(status == 503 && why.contains("TLS"), "{why}");
-    let (status, encrypted, why) = start(&["--db-tls", "prefer"]);
-    assert_eq!((status, encrypted.as_str()), (200, "f"), "{why}");
+    let check_ready = |args: &[&str], encrypted: &str| {
+        let sandbox = Sandbox::new();
+        let _tally = database.start(&sandbox, args);
+        // The connections of the host before may not be gone yet.
+        wait_until(&format!("{args:?}: only {encrypted}"), || {
+            database.psql(
+                "SELECT DISTINCT ssl FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) \
+                 WHERE application_name = 'tally'",
+            ) == encrypted
+        });
+    };
+    check_unready(&["require"], "TLS");
+    check_ready(&args(&["prefer"]), "f");
 
     let certificate = cluster.enable_tls(&database);
     for (tls, encrypted) in [("disable", "f"), ("prefer", "t"), ("require", "t")] {
-        let (status, found, why) = start(&["--db-tls", tls]);
-        assert_eq!((status, found.as_str()), (200, encrypted), "{tls}: {why}");
+        check_ready(&args(&[tls]), encrypted);
     }
-    let (status, _, why) = start(&["--db-tls", "verify-full"]);
-    assert!(status == 503 && why.contains("certificate"), "{why}");
-    let trusting = ["--db-tls", "verify-full", "--db-tls-root-cert", &certificate];
-    let (status, encrypted, why) = start(&trusting);
-    assert_eq!((status, encrypted.as_str()), (200, "t"), "{why}");
+    check_unready(&["verify-full"], "certificate");
+    let trusting = [&args(&["verify-full"])[..], &["--db-tls-root-cert", &certificate]].concat();
+    check_ready(&trusting, "t");
 }
 
 #[test]
@@ -206,9 +217,7 @@ fn a_wrong_password_is_said_and_never_shown() {
     let sandbox = Sandbox::new();
     let args = ["--plugin", INPLACE, "--postgres-password", "open sesame"];
     let tally = database.start_unready(&sandbox, &args);
-    let ready = ask(tally.address(), "GET /readyz");
-    assert_eq!(ready.status, 503);
-    assert!(ready.body.contains("password authentication failed"), "{}", ready.body);
+    let ready = wait_until_unready(&tally, "password authentication failed");
     wait_until("the log says so", || sandbox.stderr().contains("password authentication failed"));
     assert!(!ready.body.contains("sesame") && !sandbox.stderr().contains("sesame"));
 }

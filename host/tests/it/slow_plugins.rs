@@ -4,7 +4,7 @@ use crate::support::{
     Sandbox, Tally, ask, carry, check_refused, guest, overview, swap, swap_and_carry, wait_until,
 };
 
-/// What its writes and its work take two seconds for is answered as unknown after half of that.
+/// What its writes and its work take three seconds for is answered as unknown after one.
 const ARGS: [&str; 4] =
     ["--grant", "guest_slow.wasm=shared-memory+clocks", "--call-time-max", "1000"];
 
@@ -53,9 +53,9 @@ fn a_host_is_ready_while_a_carry_holds_calls_back() {
 fn work_at_an_interval_that_a_swap_does_not_wait_for_any_more_goes_on_to_its_end() {
     let sandbox = Sandbox::new();
     let memory = sandbox.start(&[]);
-    let args = ["--tick-interval", "3600000", "--swap-pause-max", "500"];
+    let args = ["--tick-interval", "3600000", "--swap-pause-max", "100"];
     let tally = start(&sandbox, &args);
-    check_refused(&swap(&tally, "shared-memory-atomic"), "not-now", "--swap-pause-max (500 ms)");
+    check_refused(&swap(&tally, "shared-memory-atomic"), "not-now", "--swap-pause-max (100 ms)");
     assert_eq!(value(&memory, "ticks"), 0);
     wait_until("the work has ended", || value(&memory, "ticks") == 1);
 }

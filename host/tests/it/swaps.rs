@@ -3,7 +3,7 @@ use serde_json::{Value, json};
 
 use crate::support::{
     Connection, Sandbox, Tally, another_build_in, ask, ask_admin, check_refused, guest, load,
-    load_while, load_with_swaps, overview, swap, wait_until,
+    load_while, load_with_swaps, overview, swap, wait_for_swaps, wait_until,
 };
 
 /// Swaps in one test; the benchmark makes a thousand.
@@ -20,10 +20,6 @@ fn check_swaps(tally: &Tally, between: &[&str]) {
     assert!(report.passed() && report.verdict.right(), "{between:?}: {report}");
     assert!(SWAPS <= swaps.in_traffic, "{between:?}: {report}");
     assert!(report.failed.total() + report.unknown.total() == 0, "{between:?}: {report}");
-}
-
-fn wait_for_swaps(tally: &Tally, count: u64) {
-    wait_until("the swaps were made", || overview(tally)["swaps"].as_u64().unwrap() >= count);
 }
 
 #[test]
@@ -93,7 +89,8 @@ fn calls_that_began_before_a_swap_end_on_the_old_plugin_and_others_go_on() {
     let hostile = hostile.to_str().unwrap();
     let grants = "guest_hostile=shared-memory+file-lock+clocks+log";
     let tally = sandbox.start(&["--plugin", hostile, "--grant", grants]);
-    let slept = 300_000_000;
+    // The swap has to come while it sleeps.
+    let slept = 3_000_000_000;
     std::thread::scope(|scope| {
         let sleeping =
             scope.spawn(|| ask(tally.address(), &format!("POST /counters/sleep/inc?by={slept}")));
@@ -179,6 +176,7 @@ fn a_swap_that_holds_calls_back_waits_for_those_in_the_queue_and_those_whose_cal
     let hostile = guest("guest-hostile");
     let grants = "guest_hostile=shared-memory+file-lock+clocks+log";
     let args = ["--plugin", hostile.to_str().unwrap(), "--grant", grants, "--workers", "1"];
+    let args = [&args[..], &["--swap-pause-max", "60000"]].concat();
     let slept = 2_000_000_000;
     for (more, calls, status) in [
         // One is called after the other.
@@ -213,7 +211,8 @@ fn swaps_are_made_one_after_the_other_and_too_many_at_once_are_refused() {
     let sandbox = Sandbox::new();
     let hostile = guest("guest-hostile");
     let grants = "guest_hostile=shared-memory+file-lock+clocks+log";
-    let tally = sandbox.start(&["--plugin", hostile.to_str().unwrap(), "--grant", grants]);
+    let args = ["--plugin", hostile.to_str().unwrap(), "--grant", grants];
+    let tally = sandbox.start(&[&args[..], &["--swap-pause-max", "60000"]].concat());
     std::thread::scope(|scope| {
         let asked = "POST /counters/sleep/inc?by=3000000000";
         scope.spawn(|| ask(tally.address(), asked));

@@ -31,11 +31,24 @@ use tally_loadtest::{
 const SETTLE_TIME_MAX: Duration = Duration::from_secs(30);
 
 /// Waits for something that is only a matter of time.
-pub fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + SETTLE_TIME_MAX;
+pub fn wait_until(what: &str, holds: impl FnMut() -> bool) {
+    wait_within(SETTLE_TIME_MAX, what, holds);
+}
+
+/// As [`wait_until`], where `time_max` is to be enough.
+pub fn wait_within(time_max: Duration, what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + time_max;
     while !holds() {
-        assert!(Instant::now() < deadline, "not within {SETTLE_TIME_MAX:?}: {what}");
+        assert!(Instant::now() < deadline, "not within {time_max:?}: {what}");
         std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Waits until `count` swaps were made, for each of which there is the time of [`wait_until`].
+pub fn wait_for_swaps(tally: &Tally, count: u64) {
+    for made in 1..=count {
+        let what = format!("swap {made} of {count}");
+        wait_until(&what, || made <= overview(tally)["swaps"].as_u64().unwrap());
     }
 }
 

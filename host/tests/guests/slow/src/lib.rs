@@ -1,4 +1,4 @@
-//! Counts in shared memory, and waits for two seconds before it writes counts that it is given, and in the middle of its
+//! Counts in shared memory, and waits for three seconds before it writes counts that it is given, and in the middle of its
 //! work at an interval. Counts these writes in the cell `puts`, its ticks in `ticks`, and those that began beside another one in `overlaps`.
 //!
 //! Needs the grants `shared-memory` and `clocks`.
@@ -12,7 +12,7 @@ use tally_plugin::{
     wasi::clocks::monotonic_clock,
 };
 
-const WAIT_NS: u64 = 2_000_000_000;
+const WAIT_NS: u64 = 3_000_000_000;
 
 /// Cells that are not its counters.
 const NOTES: [&str; 4] = ["puts", "ticks", "ticking", "overlaps"];

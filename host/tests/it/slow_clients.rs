@@ -50,7 +50,7 @@ fn a_thousand_clients_that_never_finish_are_closed_while_others_see_no_error() {
 #[test]
 fn a_body_that_does_not_arrive_is_answered_and_an_idle_connection_is_closed() {
     let sandbox = Sandbox::new();
-    let times = ["--body-time-max", "100", "--idle-time-max", "100", "--head-time-max", "100"];
+    let times = ["--body-time-max", "100", "--idle-time-max", "100", "--head-time-max", "2000"];
     let tally = sandbox.start(&times);
     let mut connection = Connection::open(tally.address());
     let head = "POST /counters/a/inc HTTP/1.1\r\nhost: x\r\ncontent-length: 8\r\n\r\n";

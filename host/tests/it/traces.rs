@@ -25,8 +25,11 @@ impl Collector {
         // It ends with the test's process.
         thread::spawn(move || {
             for stream in listener.incoming() {
-                let message = take(stream.unwrap());
+                let mut stream = stream.unwrap();
+                let message = take(&mut stream);
                 messages.lock().unwrap().extend(message);
+                // Behind it the host may end, and what it has sent be looked for.
+                stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").unwrap();
             }
         });
         this
@@ -39,8 +42,8 @@ impl Collector {
     }
 }
 
-/// One request, head and body, which is answered.
-fn take(mut stream: TcpStream) -> Vec<u8> {
+/// One request, head and body.
+fn take(stream: &mut TcpStream) -> Vec<u8> {
     let mut message = Vec::new();
     let mut length = None;
     while length.is_none_or(|length| message.len() < length) {
@@ -54,7 +57,6 @@ fn take(mut stream: TcpStream) -> Vec<u8> {
             length = Some(end + 4 + body.parse::<usize>().unwrap());
         }
     }
-    stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").unwrap();
     message
 }
 

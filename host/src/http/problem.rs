@@ -114,6 +114,7 @@ impl Problem {
         Self::new(StatusCode::REQUEST_TIMEOUT, "body-too-slow", detail).close()
     }
 
+    /// The body of a request ended too early, or is not encoded as it should be.
     pub fn body_broken() -> Self {
         let detail = "the body could not be read to its end";
         Self::new(StatusCode::BAD_REQUEST, "body-broken", detail).close()

@@ -182,11 +182,15 @@ fn what_is_not_understood_on_the_admin_listener_is_refused_and_changes_nothing()
 fn a_body_that_breaks_off_is_not_called_too_large() {
     let sandbox = Sandbox::new();
     let tally = sandbox.start(&[]);
-    let mut connection = Connection::open(tally.admin());
-    let head = format!("PUT /admin/plugin HTTP/1.1\r\nhost: {}\r\n", tally.admin());
-    connection
-        .write(format!("{head}transfer-encoding: chunked\r\n\r\nno size\r\n").as_bytes())
-        .unwrap();
-    let answer = connection.answer().unwrap();
-    assert_eq!((answer.status, answer.problem().as_str()), (400, "body-broken"));
+    let large = format!("10001\r\n{}\r\n0\r\n\r\n", " ".repeat(0x10001));
+    for (body, expected) in
+        [("no size\r\n", (400, "body-broken")), (large.as_str(), (413, "body-too-large"))]
+    {
+        let mut connection = Connection::open(tally.admin());
+        let head = format!("PUT /admin/plugin HTTP/1.1\r\nhost: {}\r\n", tally.admin());
+        let request = format!("{head}transfer-encoding: chunked\r\n\r\n{body}");
+        connection.write(request.as_bytes()).unwrap();
+        let answer = connection.answer().unwrap();
+        assert_eq!((answer.status, answer.problem().as_str()), expected);
+    }
 }

@@ -48,12 +48,11 @@ impl Signals {
         }
     }
 
-    /// Waits for the next one that asks to stop; returns its name.
+    /// Waits for the next one that asks to stop; returns its name. A SIGHUP meanwhile stays for [`Self::next`].
     pub async fn next_to_stop(&mut self) -> &'static str {
-        loop {
-            if let Asked::ToStop(signal) = self.next().await {
-                return signal;
-            }
+        tokio::select! {
+            _ = self.interrupt.recv() => "SIGINT",
+            _ = self.terminate.recv() => "SIGTERM",
         }
     }
 }

@@ -134,10 +134,11 @@ impl Swapper {
         // The last work of a plugin is part of its counts, and must be done before others count.
         let fenced = !handover.keeps() || old.plugin().exports().ticks() || !from.may_overlap(to);
         let mut began = Instant::now();
-        let mut outcome = self.make_ready(&candidate).await.map(|()| None);
-        if outcome.is_ok() {
-            outcome = handover.make_room().await.map(|()| None);
-        }
+        let prepared = async {
+            self.make_ready(&candidate).await?;
+            handover.make_room().await
+        };
+        let mut outcome = prepared.await.map(|()| None);
         if outcome.is_ok() && fenced {
             began = Instant::now();
             let pause_max = terms.pause_max.unwrap_or(self.settings.pause_max());

@@ -154,12 +154,10 @@ fn the_watchdog_hears_from_the_host_twice_in_its_time() {
     assert!(expected.contains(&each), "every {each:?}");
 }
 
-#[test]
-fn a_signal_to_stop_is_heard_while_a_reload_waits_for_its_swap() {
-    let sandbox = Sandbox::new();
+/// A host on the disk whose reload waits, because its swap carries counts from a file that is locked.
+fn reloading(sandbox: &Sandbox, supervisor: &Supervisor) -> (Tally, fs::File) {
     let file = sandbox.path().join("tally.toml");
     fs::write(&file, "plugin = \"disk-flock\"").unwrap();
-    let supervisor = Supervisor::within(&sandbox);
     let mut command = sandbox.command(&["--config", file.to_str().unwrap()]);
     command.args(["--swap-pause-max", "600000", "--drain-time-max", "500"]);
     command.env_remove("PLUGIN").env("NOTIFY_SOCKET", sandbox.path().join("notify"));
@@ -168,13 +166,34 @@ fn a_signal_to_stop_is_heard_while_a_reload_waits_for_its_swap() {
     assert_eq!(ask(tally.address(), "POST /inc").count(), 1);
     let counter = fs::File::open(sandbox.storage()).unwrap();
     rustix::fs::flock(&counter, FlockOperation::LockExclusive).unwrap();
-    fs::write(&file, "plugin = \"shared-memory-atomic\"\non-storage-change = \"carry\"").unwrap();
+    let settings = "plugin = \"shared-memory-atomic\"\non-storage-change = \"carry\"";
+    fs::write(&file, settings).unwrap();
     tally.signal(Signal::HUP);
     assert!(supervisor.word().starts_with("RELOADING=1\n"));
+    (tally, counter)
+}
+
+#[test]
+fn a_signal_to_stop_is_heard_while_a_reload_waits_for_its_swap() {
+    let sandbox = Sandbox::new();
+    let supervisor = Supervisor::within(&sandbox);
+    let (tally, counter) = reloading(&sandbox, &supervisor);
     tally.signal(Signal::TERM);
     assert_eq!(supervisor.word(), "STOPPING=1\n");
     drop(counter);
     assert_eq!(tally.wait().code(), Some(0));
+}
+
+#[test]
+fn a_reload_that_is_asked_for_during_another_follows_it() {
+    let sandbox = Sandbox::new();
+    let supervisor = Supervisor::within(&sandbox);
+    let (tally, counter) = reloading(&sandbox, &supervisor);
+    tally.signal(Signal::HUP);
+    drop(counter);
+    assert_eq!(supervisor.word(), "READY=1\n");
+    assert!(supervisor.word().starts_with("RELOADING=1\n"));
+    assert_eq!(supervisor.word(), "READY=1\n");
 }
 
 /// Runs `tally health` for a host at `port`.

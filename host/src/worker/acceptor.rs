@@ -5,7 +5,7 @@
 
 use std::{
     io,
-    net::TcpListener,
+    net::{TcpListener, TcpStream},
     sync::Arc,
     thread::{self, JoinHandle},
     time::Duration,
@@ -37,13 +37,16 @@ pub fn start(
     };
     let slots = Arc::new(Semaphore::new(connections_max));
     thread::Builder::new().name("acceptor".into()).spawn(move || {
-        runtime.block_on(essential(async {
+        runtime.block_on(essential(async move {
             tokio::select! {
                 () = accept_all(&listener, &workers, &slots) => {}
                 // An error means that the server is gone, which is a reason to end too.
                 _ = drain.wait_for(|draining| *draining) => {}
             }
-            accept_pending(&listener, &workers, &slots).await;
+            match listener.into_std() {
+                Ok(listener) => accept_pending(&listener, &workers, &slots),
+                Err(error) => tracing::warn!("can't accept the last connections: {error}"),
+            }
         }));
     })
 }
@@ -53,7 +56,12 @@ async fn accept_all(listener: &net::TcpListener, workers: &[Worker], slots: &Arc
         // Beyond the limit connections wait in the kernel until others are closed.
         let slot = slots.clone().acquire_owned().await.expect("the semaphore is never closed");
         match listener.accept().await {
-            Ok((stream, _)) => hand_over(stream, slot, workers),
+            Ok((stream, _)) => {
+                // It fails for none that tokio has made.
+                if let Ok(stream) = stream.into_std() {
+                    hand_over(stream, slot, workers);
+                }
+            }
             Err(error) => {
                 tracing::warn!("can't accept a connection: {error}");
                 sleep(ACCEPT_RETRY_DELAY).await;
@@ -62,25 +70,23 @@ async fn accept_all(listener: &net::TcpListener, workers: &[Worker], slots: &Arc
     }
 }
 
-/// Takes what the kernel has accepted already, whose requests may be on their way.
-async fn accept_pending(listener: &net::TcpListener, workers: &[Worker], slots: &Arc<Semaphore>) {
-    while let Ok(slot) = slots.clone().try_acquire_owned() {
-        tokio::select! {
-            biased;
-            Ok((stream, _)) = listener.accept() => hand_over(stream, slot, workers),
-            () = std::future::ready(()) => return,
-        }
+/// Takes what the kernel has accepted already, whose requests may be on their way. The kernel itself is asked: the event
+/// loop may not have heard of them yet.
+fn accept_pending(listener: &TcpListener, workers: &[Worker], slots: &Arc<Semaphore>) {
+    while let Ok(slot) = slots.clone().try_acquire_owned()
+        && let Ok((stream, _)) = listener.accept()
+    {
+        hand_over(stream, slot, workers);
     }
 }
 
-fn hand_over(stream: net::TcpStream, slot: OwnedSemaphorePermit, workers: &[Worker]) {
+fn hand_over(stream: TcpStream, slot: OwnedSemaphorePermit, workers: &[Worker]) {
     let worker = workers
         .iter()
         .min_by_key(|worker| worker.connections())
         .expect("there is at least one worker");
     // A stream that fails here has been closed by its client.
-    let configured = stream.set_nodelay(true).and_then(|()| stream.into_std());
-    if let Ok(stream) = configured {
+    if stream.set_nodelay(true).and_then(|()| stream.set_nonblocking(true)).is_ok() {
         worker.serve(stream, slot);
     }
 }

@@ -93,6 +93,25 @@ fn every_pipelined_request_that_was_received_before_a_signal_is_answered() {
 }
 
 #[test]
+fn a_request_on_a_connection_that_is_only_just_open_at_a_signal_is_answered() {
+    const HOSTS: usize = 10;
+    for _ in 0..HOSTS {
+        let sandbox = Sandbox::new();
+        let tally = sandbox.start(&[]);
+        let mut connections = [(); 8].map(|()| {
+            let mut connection = Connection::open(tally.address());
+            connection.write(INC).unwrap();
+            connection
+        });
+        tally.signal(Signal::TERM);
+        for connection in &mut connections {
+            assert_eq!(connection.answer().expect("an answer").status, 200);
+        }
+        assert_eq!(tally.wait().code(), Some(0));
+    }
+}
+
+#[test]
 fn a_client_that_never_stops_sending_is_told_to_and_holds_up_no_end() {
     let sandbox = Sandbox::new();
     let tally = sandbox.start(&["--drain-time-max", "600000"]);

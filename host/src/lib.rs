@@ -12,6 +12,7 @@
 //! * [`config`]: everything that can be set.
 //! * [`panics`]: what a panic costs.
 //! * [`keys`]: what counters are called.
+//! * [`regular_file`]: opens configuration, plugins, records and the like.
 //! * [`telemetry`]: the log, and traces.
 
 pub mod admin;
@@ -30,6 +31,7 @@ pub mod metrics;
 pub mod panics;
 pub mod plugin;
 pub mod readiness;
+pub mod regular_file;
 pub mod reload;
 pub mod serve;
 pub mod shutdown;

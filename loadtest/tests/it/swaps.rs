@@ -138,7 +138,7 @@ fn the_program_says_how_the_swaps_went_and_its_exit_status_tells_them_apart() {
         (Play::Swaps, "10ms", 0, "Verdict:                     counts right\n"),
         (Play::RefusesSwaps, "10ms", 1, " x 409 Conflict: the old plugin does not drain\n"),
         (Play::Swaps, "3600s", 1, "Verdict:                     VOID: no swap fell inside"),
-        (Play::Right, "10ms", 3, "with 404 Not Found: check --admin and --admin-token-file"),
+        (Play::Right, "10ms", 3, "with 404 Not Found: check --admin"),
     ];
     for (play, every, status, expected) in cases {
         let server = Server::start(play);

@@ -69,13 +69,17 @@ impl Sandbox {
         // Without an admin listener there is no second line, and JSON has all in one.
         let args: Vec<_> = command.get_args().collect();
         let silent = args.windows(2).any(|pair| pair == ["--admin-listen", "off"]);
-        let admin = match serving.starts_with('{') {
+        let is_json = serving.starts_with('{');
+        let admin = match is_json {
             true => address_in(&serving, "admin"),
             false if silent => None,
             false => address_in(&line(), "admin"),
         };
         let token_file = admin.and_then(|admin| token_file(&command, admin));
-        Tally { address, admin, token_file, serving: words_in(serving), child }
+        let made =
+            token_file.as_ref().is_some_and(|file| file.extension() == Some("token".as_ref()));
+        let dashboard = made.then(|| url_in(if is_json { serving.clone() } else { line() }));
+        Tally { address, admin, token_file, dashboard, serving: words_in(serving), child }
     }
 
     /// Runs the program to its end. One that serves instead of refusing to is killed.
@@ -129,6 +133,13 @@ fn address_in(line: &str, field: &str) -> Option<SocketAddr> {
     text.split("http://").nth(1)?.split(' ').next()?.parse().ok()
 }
 
+/// The address of the dashboard, from the line for people that tells it or from the one in JSON.
+fn url_in(line: String) -> String {
+    let json = serde_json::from_str::<serde_json::Value>(&line).unwrap_or_default();
+    let url = json["dashboard"].as_str().or_else(|| line.strip_prefix("tally: open "));
+    url.unwrap_or_else(|| panic!("no dashboard in {line}")).to_owned()
+}
+
 /// Where the token of the host that `command` has started is, if it wants one: the file that it was told, or the one that
 /// it has made for the listener at `admin`.
 fn token_file(command: &Command, admin: SocketAddr) -> Option<PathBuf> {
@@ -175,6 +186,7 @@ pub struct Tally {
     address: SocketAddr,
     admin: Option<SocketAddr>,
     token_file: Option<PathBuf>,
+    dashboard: Option<String>,
 }
 
 impl Tally {
@@ -203,6 +215,11 @@ impl Tally {
     /// Its admin listener.
     pub fn admin(&self) -> SocketAddr {
         self.admin.expect("it listens on TCP")
+    }
+
+    /// The address that it told for a browser, with the token that it has made.
+    pub fn dashboard(&self) -> &str {
+        self.dashboard.as_deref().expect("it has made a token")
     }
 
     /// The token of its admin listener, if it wants one.

@@ -12,7 +12,10 @@ use std::{
 
 use hyper::Method;
 use serde_json::{Value, json};
-use tally_host::{client::{Endpoint, Token}, plugin::catalog};
+use tally_host::{
+    client::{Endpoint, Token},
+    plugin::catalog,
+};
 use tally_loadtest::{Load, Progress, Report, Start, Stop, Swaps, WebTarget, run, run_with_swaps};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;

@@ -32,11 +32,15 @@ pub struct AdminSettings {
     #[arg(long, env, value_name = "WHERE", default_value = "127.0.0.1:8081", value_parser = NonEmptyStringValueParser::new())]
     pub admin_listen: String,
 
-    /// Whether requests must bring a token: new (the host makes one at each start and keeps it in --state-dir, where the
-    /// commands find it) or off (whoever reaches the listener may do all that it offers; on the loopback only).
+    /// Whether requests must bring a token: new or off.
+    ///
+    /// New: the host makes one at each start and keeps it in its state directory, where the commands find it. Off:
+    /// whoever reaches the listener may do all that it offers; only on the loopback.
     #[arg(
         long,
         env,
+        // Somebody may take it for the token itself.
+        hide_env_values = true,
         value_name = "HOW",
         value_enum,
         default_value = "new",

@@ -11,7 +11,7 @@ use tally_loadtest::{
     ExitStatus, Load, Progress, Report, RunError, Start, Stop, Swaps, run_with_swaps,
 };
 
-use crate::cli::{loadtest, text};
+use crate::cli::{against, loadtest, text};
 use crate::server::{Play, SLOW_MS, SLOW_SWAP_MS, Server, TOKEN};
 
 const CLIENTS: usize = 2;
@@ -102,6 +102,31 @@ fn without_an_admin_listener_or_the_token_no_increment_is_made() {
         assert!(error.to_string().contains(reason), "{error}");
         assert_eq!(server.swaps(), [""; 0]);
     }
+}
+
+#[test]
+fn the_token_that_the_server_has_made_for_itself_is_found() {
+    let server = Server::start(Play::Swaps);
+    let port = server.address.port().to_string();
+    let admin = format!("http://localhost:{port}");
+    let state = tempfile::tempdir().expect("a directory");
+    let run = || {
+        let args = ["--swap-every", "10ms", "--swap-between", "a,b", "--admin", &admin];
+        let state = ["--state-dir", state.path().to_str().expect("UTF-8")];
+        against(&server, &[&args[..], &state].concat())
+    };
+    let without = run();
+    assert_eq!(without.status.code(), Some(3));
+    let advice = text(&without.stderr);
+    assert!(advice.contains("401 Unauthorized") && advice.contains("user of the host"), "{advice}");
+    // Its lock says that the host lives.
+    let path = state.path().join(format!("admin-{}.token", server.address));
+    fs::write(&path, TOKEN).expect("a file");
+    let file = fs::File::open(path).expect("the file");
+    file.lock().expect("nobody else has locked it");
+    let with = run();
+    assert_eq!(with.status.code(), Some(0), "{}", text(&with.stderr));
+    assert!(!server.swaps().is_empty());
 }
 
 #[test]

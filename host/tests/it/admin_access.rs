@@ -143,7 +143,7 @@ fn where_no_token_can_be_kept_a_sentence_says_what_else_to_do() {
     ] {
         let mut command = sandbox.command(&[]);
         command.env_remove("STATE_DIR").envs(state.map(|state| ("STATE_DIR", state)));
-        check_refused(&command.output().unwrap(), &[&instead[..], &[reason]].concat());
+        check_refused(&sandbox.run_command(command), &[&instead[..], &[reason]].concat());
     }
     let file = sandbox.path().join("token");
     fs::write(&file, "0123456789abcdef").unwrap();
@@ -151,7 +151,8 @@ fn where_no_token_can_be_kept_a_sentence_says_what_else_to_do() {
     check_refused(&sandbox.run(&both), &["--admin-token off", "--admin-token-file"]);
     // Somebody may take it for the token itself, which is not to be seen in a log.
     let mut secret = sandbox.command(&[]);
-    let secret = secret.env("ADMIN_TOKEN", "open sesame").output().unwrap();
+    secret.env("ADMIN_TOKEN", "open sesame");
+    let secret = sandbox.run_command(secret);
     check_refused(&secret, &["the environment variable ADMIN_TOKEN", "new, off"]);
     assert!(!String::from_utf8_lossy(&secret.stderr).contains("sesame"), "{secret:?}");
     check_refused(&sandbox.run(&["--admin-token-file", "/dev/zero"]), &["/dev/zero", "a device"]);

@@ -84,7 +84,11 @@ impl Sandbox {
 
     /// Runs the program to its end. One that serves instead of refusing to is killed.
     pub fn run(&self, args: &[&str]) -> Output {
-        let mut command = self.command(args);
+        self.run_command(self.command(args))
+    }
+
+    /// As [`Self::run`], by a command of [`Self::command`].
+    pub fn run_command(&self, mut command: Command) -> Output {
         let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let pid = Pid::from_child(&child);
         let (ended, end) = mpsc::channel::<()>();

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::{
     admin::settings::reachable,
-    client::{Answer, ClientError, Endpoint, Token},
+    client::{Answer, ClientError, Endpoint, TOKEN_ADVICE},
     config::{Cli, Config, Rollback, Swap},
     swap::holdings::Counters,
 };
@@ -75,13 +75,12 @@ fn ask(
     path: &str,
     body: &Value,
 ) -> anyhow::Result<ExitCode> {
-    let admin = cli.admin()?;
-    let token = Token::read_if_given(&cli.config.admin.admin_token_file)?;
+    let (admin, token) = cli.admin()?;
     let pause_max = Duration::from_millis(rollback.swap_pause_max.unwrap_or_default().into());
     let time_max = SWAP_TIME_MAX + pause_max;
     let answer = wait_for(admin.request(method, path, Some(body), token.as_ref(), time_max))?;
     if answer.status != 200 {
-        eprintln!("tally: not swapped: {}", answer.detail().unwrap_or_else(|| answer.reason()));
+        eprintln!("tally: not swapped: {}", refusal(&answer, &admin));
         return Ok(ExitCode::from(NOT_DONE));
     }
     let swapped: Value =
@@ -154,12 +153,11 @@ fn ask_health(config: &Config) -> anyhow::Result<Option<String>> {
 
 /// What the admin listener says of it.
 fn ask_admin_health(cli: &Cli) -> anyhow::Result<Option<String>> {
-    let admin = cli.admin()?;
-    let token = Token::read_if_given(&cli.config.admin.admin_token_file)?;
+    let (admin, token) = cli.admin()?;
     let asked = admin.request(Method::GET, "/admin/plugins", None, token.as_ref(), HEALTH_TIME_MAX);
     let answer = match wait_for(asked) {
         Ok(answer) if answer.status == 200 => answer,
-        Ok(answer) => return Ok(Some(answer.detail().unwrap_or_else(|| answer.reason()))),
+        Ok(answer) => return Ok(Some(refusal(&answer, &admin))),
         Err(error) => return Ok(Some(format!("{error:#}"))),
     };
     let overview: Value =
@@ -167,6 +165,14 @@ fn ask_admin_health(cli: &Cli) -> anyhow::Result<Option<String>> {
     let why =
         overview["why_not_ready"].as_str().unwrap_or("the host does not say that it is ready");
     Ok((overview["ready"] != true).then(|| why.to_owned()))
+}
+
+/// Why an admin listener has not done what it was asked for.
+fn refusal(answer: &Answer, admin: &Endpoint) -> String {
+    match answer.status {
+        401 => format!("{admin} wants its token: {TOKEN_ADVICE}"),
+        _ => answer.detail().unwrap_or_else(|| answer.reason()),
+    }
 }
 
 fn wait_for(asked: impl Future<Output = Result<Answer, ClientError>>) -> anyhow::Result<Answer> {

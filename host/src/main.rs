@@ -109,13 +109,17 @@ fn serve(config: &Config, args: &[OsString], telemetry: Telemetry) -> anyhow::Re
 /// Says where it serves, in the form of the log. A reader that has gone away is no reason not to serve.
 fn announce(host: &Host, json: bool) {
     let (address, serving) = (format!("http://{}", host.address()), host.serving());
-    let admin = host.admin().map(ToString::to_string);
+    let (admin, dashboard) = (host.admin().map(ToString::to_string), host.dashboard());
     if json {
-        return tracing::info!(target: ANNOUNCEMENT, address, plugin = host.plugin(), serving, admin, "serving");
+        let plugin = host.plugin();
+        return tracing::info!(target: ANNOUNCEMENT, address, plugin, serving, admin, dashboard, "serving");
     }
     let mut out = io::stdout();
     let _ = writeln!(out, "tally: serving on {address} with {serving}");
     if let Some(admin) = admin {
         let _ = writeln!(out, "tally: dashboard and swaps on {admin}");
+    }
+    if let Some(dashboard) = dashboard {
+        let _ = writeln!(out, "tally: open {dashboard}");
     }
 }

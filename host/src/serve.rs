@@ -3,7 +3,6 @@
 use std::{
     io,
     net::{SocketAddr, TcpListener},
-    path::{Path, PathBuf},
     rc::Rc,
     sync::Arc,
     thread,
@@ -51,6 +50,7 @@ pub struct Host {
     server: Server,
     control: Control,
     admin: Option<AdminAddress>,
+    dashboard: Option<String>,
     swaps: SwapHandle,
     status: Arc<Status>,
     serving: String,
@@ -67,13 +67,14 @@ impl Host {
     pub fn start(config: &Config) -> anyhow::Result<Self> {
         // Wrong settings are refused before anything is listened on.
         setup::choose(&Catalog::new(config.plugins.plugin_dir.as_deref())?, &config.plugins)?;
+        let state_dir = directories::of_state(config.swaps.state_dir.as_deref());
         let listener = bind(&config.host, config.port)?;
         let admin_listener = AdminListener::bind(
             &config.admin,
             usize::try_from(config.plugin_limits.file_bytes_max())?,
+            state_dir.as_deref(),
         )?;
         let port = listener.local_addr()?.port();
-        let state_dir = config.swaps.state_dir.clone().or_else(default_state_dir);
         let defaults = Defaults::of_port(port, state_dir.as_deref());
         // A port that is a free one says nothing of the host.
         let resumes = config.port != 0;
@@ -133,6 +134,7 @@ impl Host {
             stopping: stopping.clone(),
         };
         let address = admin_listener.as_ref().map(|listener| listener.address().clone());
+        let dashboard = admin_listener.as_ref().and_then(AdminListener::dashboard);
         let control = Control::start(Work {
             seat: control_seat,
             make_swapper: {
@@ -156,7 +158,7 @@ impl Host {
             .name("loader".into())
             .spawn(move || setup.load_all())
             .context("can't start the thread that loads plugins")?;
-        Ok(Self { server, control, admin: address, swaps, status, serving, stopping })
+        Ok(Self { server, control, admin: address, dashboard, swaps, status, serving, stopping })
     }
 
     /// Where it listens.
@@ -167,6 +169,11 @@ impl Host {
     /// Where the admin listener listens.
     pub fn admin(&self) -> Option<&AdminAddress> {
         self.admin.as_ref()
+    }
+
+    /// Where a browser opens the dashboard, with the token that the host has made, if it has made one.
+    pub fn dashboard(&self) -> Option<&str> {
+        self.dashboard.as_deref()
     }
 
     /// The plugin that serves.
@@ -195,11 +202,6 @@ impl Host {
         self.server.drain();
         self.control.stop();
     }
-}
-
-/// `$XDG_STATE_HOME/tally`, or `~/.local/state/tally`.
-fn default_state_dir() -> Option<PathBuf> {
-    directories::of_user("XDG_STATE_HOME", Path::new(".local/state"))
 }
 
 fn bind(host: &str, port: u16) -> anyhow::Result<TcpListener> {

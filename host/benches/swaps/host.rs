@@ -12,7 +12,10 @@ use std::{
 
 use hyper::Method;
 use serde_json::{Value, json};
-use tally_host::{client::Endpoint, plugin::catalog};
+use tally_host::{
+    client::{Endpoint, Token},
+    plugin::catalog,
+};
 use tally_loadtest::{Load, Progress, Report, Start, Stop, Swaps, WebTarget, run, run_with_swaps};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -33,6 +36,7 @@ pub struct Host {
     address: SocketAddr,
     counters: Endpoint,
     admin: Endpoint,
+    token: Token,
     runtime: Runtime,
 }
 
@@ -46,7 +50,7 @@ impl Host {
             .args(args)
             .env("PLUGIN", "shared-memory-atomic")
             .env("ADMIN_LISTEN", "127.0.0.1:0")
-            .env("STATE_DIR", disk.path().join("state"))
+            .env("STATE_DIR", disk.path())
             .env("STORAGE_PATH", disk.path().join("count.txt"))
             .env("SHARED_MEMORY_DIR", memory.path())
             .env("SHARED_MEMORY_NAME", "region")
@@ -68,6 +72,7 @@ impl Host {
             let _ = process.kill();
             panic!("no host: {}", fs::read_to_string(&log).unwrap_or_default());
         };
+        let token = disk.path().join(format!("admin-{admin}.token"));
         let endpoint = |address| Endpoint::parse(&format!("http://{address}")).expect("a URL");
         Self {
             process,
@@ -76,6 +81,7 @@ impl Host {
             address,
             counters: endpoint(address),
             admin: endpoint(admin),
+            token: Token::read(&token).expect("the host has made one"),
             runtime: tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap(),
         }
     }
@@ -94,7 +100,7 @@ impl Host {
     /// Swaps to each of `between` in turn.
     pub fn swaps(&self, between: &[impl ToString], every: Duration) -> Swaps {
         let between = between.iter().map(ToString::to_string).collect();
-        Swaps { admin: self.admin.clone(), token: None, every, between }
+        Swaps { admin: self.admin.clone(), token: Some(self.token.clone()), every, between }
     }
 
     /// Puts increments of `clients` on the default counter, from 0 and for as long as `meanwhile` takes.
@@ -156,7 +162,7 @@ impl Host {
     }
 
     fn ask(&self, whom: &Endpoint, method: Method, path: &str, body: Option<&Value>) -> Value {
-        let asking = whom.request(method, path, body, None, ANSWER_TIME_MAX);
+        let asking = whom.request(method, path, body, Some(&self.token), ANSWER_TIME_MAX);
         let answer = self.runtime.block_on(asking).expect("the host answers");
         assert_eq!(answer.status, 200, "{path}: {}", answer.body);
         serde_json::from_str(&answer.body).unwrap_or_default()

@@ -9,7 +9,7 @@ use std::{
         net::{UnixListener, UnixStream},
     },
     path::{Path, PathBuf},
-    sync::Arc,
+    rc::Rc,
     time::Duration,
 };
 
@@ -28,23 +28,26 @@ use rustix::fs::Mode;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net,
-    sync::{Semaphore, watch},
-    task::spawn_local,
+    sync::watch,
+    task::{spawn_local, yield_now},
     time::{sleep, timeout},
 };
-use tower::Service;
 
-use super::{guard::Guard, settings::AdminSettings};
+use super::{
+    guard::Guard,
+    places::{Place, Places},
+    settings::{AdminSettings, AdminToken, reachable},
+};
 use crate::{
-    client::Token,
+    client::MadeToken,
     http::lingering::{Lingering, Unread},
 };
 
-/// Open connections; more wait to be accepted.
-const CONNECTIONS_MAX: usize = 64;
-
-/// Time for the head of a request to arrive.
+/// Time for the head of a request to arrive. Without the token there is less ([`Places`]).
 const HEAD_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// Size of the head of a request, in bytes.
+const HEAD_BYTES_MAX: usize = 32 * 1024;
 
 /// Wait after a failed accept, which is mostly for want of files, until others have been closed.
 const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(50);
@@ -77,7 +80,9 @@ impl fmt::Display for AdminAddress {
 pub struct AdminListener {
     address: AdminAddress,
     socket: Socket,
-    guard: Arc<Guard>,
+    guard: Guard,
+    /// Its file is there as long as this.
+    made: Option<MadeToken>,
 }
 
 enum Socket {
@@ -87,17 +92,21 @@ enum Socket {
 
 impl AdminListener {
     /// Listens where the settings say; none if that is nowhere. `upload_bytes_max` is the size of an
-    /// uploaded plugin.
+    /// uploaded plugin. A token that is made is kept in `state_dir`.
     ///
     /// # Errors
     ///
-    /// When others listen there, or it would be open to everybody.
-    pub fn bind(settings: &AdminSettings, upload_bytes_max: usize) -> anyhow::Result<Option<Self>> {
+    /// When others listen there, it would be open to everybody, or a token can't be kept.
+    pub fn bind(
+        settings: &AdminSettings,
+        upload_bytes_max: usize,
+        state_dir: Option<&Path>,
+    ) -> anyhow::Result<Option<Self>> {
         let wanted = settings.admin_listen.as_str();
         if wanted == "off" {
             return Ok(None);
         }
-        let token = Token::read_if_given(&settings.admin_token_file)?;
+        let given = settings.given_token()?;
         let (address, socket) = match wanted.strip_prefix("unix:") {
             Some(path) => {
                 let listener = bind_unix(Path::new(path))
@@ -105,13 +114,30 @@ impl AdminListener {
                 (AdminAddress::Unix(path.into()), Socket::Unix(listener))
             }
             None => {
-                let listener = bind_tcp(wanted, token.is_some())?;
+                let listener = bind_tcp(wanted, settings.admin_token == AdminToken::Off)?;
                 (AdminAddress::Tcp(listener.local_addr()?), Socket::Tcp(listener))
             }
         };
-        let guard =
-            Arc::new(Guard::new(token.as_ref(), settings.admin_host.clone(), upload_bytes_max));
-        Ok(Some(Self { address, socket, guard }))
+        // Only now, so that a host that can't listen leaves the token of the one that does alone.
+        let made = match (&given, &address, settings.admin_token) {
+            (None, AdminAddress::Tcp(address), AdminToken::New) => {
+                Some(MadeToken::make(state_dir, *address)?)
+            }
+            _ => None,
+        };
+        let token = given.as_ref().or(made.as_ref().map(MadeToken::token));
+        let guard = Guard::new(token, settings.admin_host.clone(), upload_bytes_max);
+        Ok(Some(Self { address, socket, guard, made }))
+    }
+
+    /// Where a browser opens the dashboard, with the token if the host has made it: behind `#`, so that the browser
+    /// sends it to nobody.
+    pub fn dashboard(&self) -> Option<String> {
+        let (AdminAddress::Tcp(address), Some(made)) = (&self.address, &self.made) else {
+            return None;
+        };
+        let (host, port) = (reachable(&address.ip().to_string()), address.port());
+        Some(format!("http://{host}:{port}/#token={}", made.token().reveal()))
     }
 
     /// Where it listens.
@@ -122,17 +148,17 @@ impl AdminListener {
     /// Serves `router` to those whom the guard lets in, until nobody holds the other end of `stopped`,
     /// and then answers what has been received.
     pub async fn serve(self, router: Router, mut stopped: watch::Receiver<()>) {
-        let router = self.guard.protect(router);
+        let service = Service { router, guard: Rc::new(self.guard) };
         let open = GracefulShutdown::new();
         let accepting = async {
             match self.socket {
                 Socket::Tcp(listener) => {
                     let listener = net::TcpListener::from_std(listener)?;
-                    accept_all(async || Ok(listener.accept().await?.0), router, &open).await
+                    accept_all(async || Ok(listener.accept().await?.0), &service, &open).await
                 }
                 Socket::Unix(listener) => {
                     let listener = net::UnixListener::from_std(listener)?;
-                    accept_all(async || Ok(listener.accept().await?.0), router, &open).await
+                    accept_all(async || Ok(listener.accept().await?.0), &service, &open).await
                 }
             }
         };
@@ -154,7 +180,7 @@ impl AdminListener {
     }
 }
 
-fn bind_tcp(wanted: &str, has_token: bool) -> anyhow::Result<TcpListener> {
+fn bind_tcp(wanted: &str, is_open: bool) -> anyhow::Result<TcpListener> {
     let listener = TcpListener::bind(wanted).map_err(|error| match error.kind() {
         io::ErrorKind::AddrInUse => anyhow::anyhow!(
             "the admin address {wanted} is in use: stop the program that listens there, or set --admin-listen"
@@ -165,9 +191,9 @@ fn bind_tcp(wanted: &str, has_token: bool) -> anyhow::Result<TcpListener> {
         _ => anyhow::anyhow!("can't listen on {wanted}: {error}; set --admin-listen"),
     })?;
     ensure!(
-        has_token || listener.local_addr()?.ip().is_loopback(),
-        "the admin listener at {wanted} could be reached from other machines: set --admin-token-file, \
-         or --admin-listen to an address of the loopback"
+        !is_open || listener.local_addr()?.ip().is_loopback(),
+        "the admin listener at {wanted} could be used from other machines: do without --admin-token off, set \
+         --admin-token-file, or set --admin-listen to an address of the loopback"
     );
     listener.set_nonblocking(true)?;
     Ok(listener)
@@ -196,24 +222,28 @@ fn bind_unix(path: &Path) -> anyhow::Result<UnixListener> {
     Ok(socket.into())
 }
 
+/// What answers, on each connection.
+#[derive(Clone)]
+struct Service {
+    router: Router,
+    guard: Rc<Guard>,
+}
+
 async fn accept_all<S>(
     accept: impl AsyncFn() -> io::Result<S>,
-    router: Router,
+    service: &Service,
     open: &GracefulShutdown,
 ) -> io::Result<Infallible>
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
-    let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let places = Places::default();
     loop {
-        let slot = slots.clone().acquire_owned().await.map_err(io::Error::other)?;
         match accept().await {
             Ok(stream) => {
-                let (router, watcher) = (router.clone(), open.watcher());
-                spawn_local(async move {
-                    let _slot = slot;
-                    serve_one(stream, router, watcher).await;
-                });
+                spawn_local(serve_one(stream, service.clone(), places.take(), open.watcher()));
+                // Else many that come at once would make it give way before it is read from.
+                yield_now().await;
             }
             Err(error) => {
                 tracing::warn!("can't accept an admin connection: {error}");
@@ -223,18 +253,17 @@ where
     }
 }
 
-async fn serve_one<S>(stream: S, router: Router, watcher: Watcher)
+async fn serve_one<S>(stream: S, service: Service, place: Place, watcher: Watcher)
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
     let unread = Unread::default();
     let stream = Lingering::new(stream, unread.clone());
-    let service = service_fn(move |request: hyper::Request<Incoming>| {
-        let (mut router, unread) = (router.clone(), unread.clone());
+    let answer = service_fn(|request: hyper::Request<Incoming>| {
+        let (service, place, unread) = (service.clone(), &place, unread.clone());
         async move {
             let has_body = !request.body().is_end_stream();
-            // A router is always ready.
-            let Ok(response) = router.call(request).await;
+            let response = service.guard.answer(request, place, service.router).await;
             unread.answered(has_body, response.status());
             Ok::<_, Infallible>(response)
         }
@@ -244,9 +273,15 @@ where
         .half_close(true)
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIME_MAX)
-        .serve_connection(TokioIo::new(stream), service);
-    // An error is the client's doing, and the client has been told, if it still listens.
-    if let Err(error) = watcher.watch(connection).await {
-        tracing::debug!("an admin connection ended early: {error}");
+        .max_buf_size(HEAD_BYTES_MAX)
+        .serve_connection(TokioIo::new(stream), answer);
+    tokio::select! {
+        // An error is the client's doing, and the client has been told, if it still listens.
+        ended = watcher.watch(connection) => {
+            if let Err(error) = ended {
+                tracing::debug!("an admin connection ended early: {error}");
+            }
+        }
+        () = place.is_over() => tracing::debug!("an admin connection without the token was closed"),
     }
 }

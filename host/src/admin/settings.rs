@@ -2,12 +2,25 @@
 
 use std::{net::IpAddr, path::PathBuf};
 
+use anyhow::ensure;
 use clap::{
-    Args,
+    Args, ValueEnum,
     builder::{NonEmptyStringValueParser, OsStringValueParser, TypedValueParser},
 };
 
-use crate::{client::Endpoint, error::UsageError};
+use crate::{
+    client::{Endpoint, Token},
+    error::UsageError,
+};
+
+/// Where the token comes from, if no file with one is named.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum AdminToken {
+    /// The host makes one.
+    New,
+    /// None is wanted.
+    Off,
+}
 
 /// The second listener, for those who operate the host.
 #[derive(Args, Clone, Debug, PartialEq, Eq)]
@@ -15,11 +28,27 @@ use crate::{client::Endpoint, error::UsageError};
 pub struct AdminSettings {
     /// Where to listen for the dashboard, metrics and swaps: ADDRESS:PORT, unix:PATH, or off.
     ///
-    /// An address that is not of the loopback needs --admin-token-file.
+    /// A Unix socket can be opened by its owner only, and needs no token.
     #[arg(long, env, value_name = "WHERE", default_value = "127.0.0.1:8081", value_parser = NonEmptyStringValueParser::new())]
     pub admin_listen: String,
 
-    /// File with the token, of at least 16 characters, that admin requests must bring as
+    /// Whether requests must bring a token: new or off.
+    ///
+    /// New: the host makes one at each start and keeps it in its state directory, where the commands find it. Off:
+    /// whoever reaches the listener may do all that it offers; only on the loopback.
+    #[arg(
+        long,
+        env,
+        // Somebody may take it for the token itself.
+        hide_env_values = true,
+        value_name = "HOW",
+        value_enum,
+        default_value = "new",
+        hide_possible_values = true
+    )]
+    pub admin_token: AdminToken,
+
+    /// File with a token to use instead of a new one, of at least 16 characters, that admin requests must bring as
     /// `Authorization: Bearer TOKEN`.
     #[arg(long, env, value_name = "FILE", default_value = "", hide_default_value = true, value_parser = OsStringValueParser::new().map(PathBuf::from))]
     pub admin_token_file: PathBuf,
@@ -30,6 +59,20 @@ pub struct AdminSettings {
 }
 
 impl AdminSettings {
+    /// The token that is to be used, from its file; none if the host makes one, or wants none.
+    ///
+    /// # Errors
+    ///
+    /// When there is no token in the file, or one and none are wanted at the same time.
+    pub fn given_token(&self) -> anyhow::Result<Option<Token>> {
+        let token = Token::read_if_given(&self.admin_token_file)?;
+        ensure!(
+            token.is_none() || self.admin_token != AdminToken::Off,
+            "--admin-token off wants no token, and --admin-token-file names one: leave out one of them"
+        );
+        Ok(token)
+    }
+
     /// Where a program on the host's machine finds the admin listener.
     ///
     /// # Errors

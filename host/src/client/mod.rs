@@ -4,12 +4,14 @@
 //! Each request has a connection of its own. That costs a handshake, which is little beside what is asked for, and
 //! leaves no idle connection that may break in the meantime.
 
+mod made;
 mod token;
 
 use std::{
     error::Error,
     fmt, io,
-    path::PathBuf,
+    net::ToSocketAddrs,
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
@@ -30,13 +32,20 @@ use tokio::{
     time::timeout,
 };
 
+pub(crate) use made::MadeToken;
 pub use token::Token;
+
+use crate::directories;
 
 /// Largest body of an answer that is read, in bytes.
 const ANSWER_BYTES_MAX: usize = 1024 * 1024;
 
 /// What a request over a Unix socket says in its header host, which must be there and can't be the socket's path.
 const UNIX_HOST: &str = "localhost";
+
+/// What to do where an admin listener does not accept a request for want of its token.
+pub const TOKEN_ADVICE: &str = "run this as the user of the host, with its --state-dir if it has one, or name the \
+                                file of its token with --admin-token-file";
 
 /// Where an admin listener is. Its `Display` is what [`Endpoint::parse`] reads.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -105,6 +114,36 @@ impl Endpoint {
                 "`{text}` is not the address of an admin listener: it is written http://HOST:PORT or unix:PATH"
             )
         })
+    }
+
+    /// What to ask, and with which token: that of `token_file`, or if this is empty, the one that the host of this user
+    /// there has made for itself, in `state_dir` or the user's own; none if it has made none.
+    ///
+    /// The token is found by the address, and it is that address which is to be asked then: behind a name there may be
+    /// others, where somebody else listens.
+    ///
+    /// # Errors
+    ///
+    /// When the file can't be read, or holds what can't be a token.
+    pub fn with_token(
+        self,
+        token_file: &Path,
+        state_dir: Option<&Path>,
+    ) -> anyhow::Result<(Self, Option<Token>)> {
+        if let Some(token) = Token::read_if_given(token_file)? {
+            return Ok((self, Some(token)));
+        }
+        let (Place::Tcp(authority), Some(state_dir)) = (&self.0, directories::of_state(state_dir))
+        else {
+            return Ok((self, None));
+        };
+        // What has no address can't be asked either, which is said then.
+        for address in authority.to_socket_addrs().into_iter().flatten() {
+            if let Some(token) = made::find(&state_dir, address)? {
+                return Ok((Self(Place::Tcp(address.to_string())), Some(token)));
+            }
+        }
+        Ok((self, None))
     }
 
     /// Makes one request and reads the whole answer, both together within `time_max`.

@@ -1,27 +1,66 @@
 //! The secret of an admin listener.
 
-use std::{fmt, fs::File, io::Read, path::Path};
+use std::{
+    fmt,
+    fs::{self, File, OpenOptions},
+    io::Read,
+    path::Path,
+};
 
 use anyhow::{Context, ensure};
+use rustix::rand::{GetRandomFlags, getrandom};
+
+use crate::regular_file;
 
 /// Fewest and most bytes of a token: it should not be guessed, and must fit into the head of a request.
 const TOKEN_BYTES: std::ops::RangeInclusive<usize> = 16..=4096;
+
+/// Bytes of chance in a token that a host makes.
+const RANDOM_BYTES: usize = 32;
 
 /// What requests to an admin listener must bring, where it wants something. It is never shown.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Token(String);
 
 impl Token {
-    /// Reads a token from a file; white space around it is not part of it.
+    /// A token that nobody can guess, in hexadecimal digits.
+    ///
+    /// # Errors
+    ///
+    /// When the operating system has no random numbers.
+    pub(crate) fn random() -> anyhow::Result<Self> {
+        let mut bytes = [0; RANDOM_BYTES];
+        let got = getrandom(&mut bytes, GetRandomFlags::empty());
+        ensure!(
+            got == Ok(RANDOM_BYTES),
+            "a token can't be made, because the operating system has no random numbers"
+        );
+        Ok(Self(bytes.iter().map(|byte| format!("{byte:02x}")).collect()))
+    }
+
+    /// Reads a token from the file that somebody has named; white space around it is not part of it.
     ///
     /// # Errors
     ///
     /// When the file can't be read, or holds what can't be a token.
     pub fn read(path: &Path) -> anyhow::Result<Self> {
+        // Where secrets are mounted, such as by Kubernetes, they are links.
+        let found = fs::canonicalize(path);
+        let file = found.and_then(|it| regular_file::open(&it, OpenOptions::new().read(true)));
+        let file = file.with_context(|| format!("can't read a token from {}", path.display()))?;
+        Self::read_from(file, path)
+    }
+
+    /// As [`Self::read`], from a file that is open.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Self::read`].
+    pub(super) fn read_from(file: File, path: &Path) -> anyhow::Result<Self> {
         let shown = path.display();
         let mut text = String::new();
-        File::open(path)
-            .and_then(|file| file.take(*TOKEN_BYTES.end() as u64 + 1).read_to_string(&mut text))
+        file.take(*TOKEN_BYTES.end() as u64 + 1)
+            .read_to_string(&mut text)
             .with_context(|| format!("can't read a token from {shown}"))?;
         let token = text.trim();
         ensure!(

@@ -19,7 +19,7 @@ pub use plugins::{Grant, PluginSetting, PluginSettings};
 
 use crate::{
     admin::settings::AdminSettings,
-    client::Endpoint,
+    client::{Endpoint, Token},
     error::UsageError,
     plugin::limits::PluginLimits,
     swap::settings::{PAUSE_MS_RANGE, SwapSettings},
@@ -181,12 +181,18 @@ impl Cli {
         Ok(cli)
     }
 
-    /// The admin listener of the host that a command speaks to: the one of --admin, or the one that the settings say.
+    /// The admin listener of the host that a command speaks to, the one of --admin or the one that the settings say, and
+    /// its token, if one is known.
     ///
     /// # Errors
     ///
-    /// Why it can't be known.
-    pub fn admin(&self) -> Result<Endpoint, UsageError> {
+    /// Why it can't be known, or its token can't be read.
+    pub fn admin(&self) -> anyhow::Result<(Endpoint, Option<Token>)> {
+        let state_dir = self.config.swaps.state_dir.as_deref();
+        self.endpoint()?.with_token(&self.config.admin.admin_token_file, state_dir)
+    }
+
+    fn endpoint(&self) -> Result<Endpoint, UsageError> {
         let Some(admin) = &self.admin else { return self.config.admin.endpoint() };
         let admin = admin.to_string_lossy();
         Endpoint::parse(&admin).map_err(|why| {

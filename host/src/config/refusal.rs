@@ -29,7 +29,9 @@ pub fn of(error: clap::Error, args: &[OsString]) -> CliError {
                         }
                         (None, _) => "a value is missing".to_owned(),
                     };
-                format!("\"{value}\" is no value for {}: {why}", origin(flag, args))
+                let value =
+                    if is_secret(flag) { "what was given" } else { &format!("\"{value}\"") };
+                format!("{value} is no value for {}: {why}", origin(flag, args))
             }
             _ => {
                 let rendered = error.to_string();
@@ -38,6 +40,14 @@ pub fn of(error: clap::Error, args: &[OsString]) -> CliError {
             }
         };
     CliError::Usage(UsageError(sentence))
+}
+
+/// Whether the value of `flag` is never shown: it may be a secret, also where it is no value of that setting.
+fn is_secret(flag: &str) -> bool {
+    let name = flag.trim_start_matches('-');
+    let command = Cli::command();
+    let mut args = command.get_arguments();
+    args.any(|arg| arg.get_long() == Some(name) && arg.is_hide_env_values_set())
 }
 
 /// Where the value of `flag` came from, by the order in which the places count.

@@ -5,7 +5,7 @@ use clap::{Arg, ArgMatches, Command, parser::ValueSource};
 use crate::error::UsageError;
 
 /// The flags by which a command finds the admin listener of a host.
-const ADMIN: [&str; 3] = ["admin", "admin-listen", "admin-token-file"];
+const ADMIN: [&str; 4] = ["admin", "admin-listen", "admin-token-file", "state-dir"];
 
 /// What a plugin is listed by.
 const PLUGINS: [&str; 8] = [

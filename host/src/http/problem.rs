@@ -86,8 +86,21 @@ impl Problem {
 
     /// An admin request without the token.
     pub(crate) fn unauthorized() -> Self {
-        let detail = "this needs the header authorization: Bearer TOKEN, with the token of --admin-token-file";
+        let detail = "this needs the header authorization: Bearer TOKEN, with the token that the host has made at its \
+                      start, or that of its --admin-token-file";
         Self::new(StatusCode::UNAUTHORIZED, "unauthorized", detail)
+    }
+
+    /// An admin request with a body that a foreign web page could have sent, too.
+    pub(crate) fn unsupported_media_type() -> Self {
+        let detail = "a body needs a content-type that says what it is: application/json, or application/wasm for a plugin";
+        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", detail)
+    }
+
+    /// As many are connected already as may.
+    pub(crate) fn too_many_connections(max: usize) -> Self {
+        let detail = format!("{max} connections to the admin listener are open: close one of them");
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "too-busy", detail).retry().close()
     }
 
     /// As many watch already as may.
@@ -292,6 +305,8 @@ mod tests {
             Problem::foreign_host(),
             Problem::foreign_origin(),
             Problem::unauthorized(),
+            Problem::unsupported_media_type(),
+            Problem::too_many_connections(1),
             Problem::missing_host(),
             Problem::body_too_large(1),
             Problem::body_too_slow(1),

@@ -7,18 +7,16 @@ use std::{
 };
 
 use crate::support::{
-    Answer, Connection, Sandbox, Tally, ask, ask_admin, bundled, overview, send, swap, wait_until,
+    Answer, Sandbox, Tally, ask, ask_admin, bundled, events, overview, send, swap, wait_until,
 };
 
 const TOKEN: &str = "0123456789abcdef";
 
 fn upload(tally: &Tally, name: &str, wasm: &[u8]) -> Answer {
-    let host = tally.admin();
-    let head = format!(
-        "PUT /admin/plugins/{name} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
-        wasm.len()
-    );
-    send(host, [head.as_bytes(), wasm].concat())
+    let head = tally.admin_head(&format!("PUT /admin/plugins/{name}"));
+    let head = format!("{head}connection: close\r\ncontent-type: application/wasm\r\n");
+    let head = format!("{head}content-length: {}\r\n\r\n", wasm.len());
+    send(tally.admin(), [head.as_bytes(), wasm].concat())
 }
 
 fn atomic() -> &'static [u8] {
@@ -87,7 +85,7 @@ fn where_a_token_is_wanted_nothing_happens_without_it() {
         send(
             host,
             format!(
-                "PUT /admin/plugin HTTP/1.1\r\nhost: {host}\r\n{authorization}connection: close\r\ncontent-length: {length}\r\n\r\n{body}"
+                "PUT /admin/plugin HTTP/1.1\r\nhost: {host}\r\n{authorization}connection: close\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}"
             ),
         )
     };
@@ -110,14 +108,14 @@ fn where_a_token_is_wanted_nothing_happens_without_it() {
 }
 
 #[test]
-fn a_listener_that_others_could_reach_needs_a_token() {
+fn a_listener_that_others_could_reach_wants_a_token() {
     let sandbox = Sandbox::new();
     let message = |output: Output| {
         assert_eq!(output.status.code(), Some(2), "{output:?}");
         String::from_utf8(output.stderr).unwrap()
     };
-    let open = message(sandbox.run(&["--admin-listen", "0.0.0.0:0"]));
-    assert!(open.contains("--admin-token-file"), "{open}");
+    let open = message(sandbox.run(&["--admin-listen", "0.0.0.0:0", "--admin-token", "off"]));
+    assert!(open.contains("--admin-token off") && open.contains("--admin-token-file"), "{open}");
     let file = sandbox.path().join("token");
     fs::write(&file, "short").unwrap();
     let short = message(sandbox.run(&["--admin-token-file", file.to_str().unwrap()]));
@@ -250,8 +248,7 @@ fn events_begin_with_what_was_and_go_on_with_what_happens() {
     let sandbox = Sandbox::new();
     let tally = sandbox.start(&[]);
     assert_eq!(swap(&tally, "shared-memory-flock").status, 200);
-    let mut events = Connection::open(tally.admin());
-    events.write(b"GET /admin/events HTTP/1.1\r\nhost: localhost\r\n\r\n").unwrap();
+    let mut events = events(&tally);
     let mut seen = events.read_until("\"plugin\":\"shared-memory-flock\"");
     assert!(seen.contains("text/event-stream") && seen.contains("event: swap"), "{seen}");
     assert_eq!(swap(&tally, "shared-memory-atomic").status, 200);
@@ -266,8 +263,7 @@ fn as_many_may_watch_as_there_are_places_and_one_that_leaves_makes_room() {
     let sandbox = Sandbox::new();
     let tally = sandbox.start(&[]);
     let watch = || {
-        let mut events = Connection::open(tally.admin());
-        events.write(b"GET /admin/events HTTP/1.1\r\nhost: localhost\r\n\r\n").unwrap();
+        let mut events = events(&tally);
         events.read_until("\r\n\r\n").contains("200 OK").then_some(events)
     };
     let watching = [(); 16].map(|()| watch().expect("a place"));

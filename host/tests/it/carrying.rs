@@ -180,7 +180,7 @@ fn what_can_not_be_carried_is_refused_before_anything_is_held_back() {
     check_refused(&silent, "plugin-refused", "can't list its counters");
 
     fs::create_dir_all(sandbox.path().join("state")).unwrap();
-    let mut command = sandbox.command(&["--shared-memory-name", "other"]);
+    let mut command = sandbox.command(&["--shared-memory-name", "other", "--admin-token", "off"]);
     command.env("STATE_DIR", "/dev/null/state");
     let tally = sandbox.start_command(command);
     check_refused(&swap_and_carry(&tally, "disk-flock"), "plugin-refused", "--state-dir");

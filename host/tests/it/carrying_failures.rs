@@ -109,6 +109,7 @@ fn killed_during_carries_the_host_goes_on_where_the_counts_are() {
         let lifetime = carry_time.mul_f64(3.0 * f64::from(kill * 7_919 % 1_000) / 1_000.0);
         let clients = [(); 4].map(|()| Connection::open(tally.address()));
         let mut connection = Connection::open(tally.admin());
+        let head = tally.admin_head("PUT /admin/plugin") + "content-type: application/json\r\n";
         let serving = overview(&tally)["active"]["plugin"] == "disk-flock";
         thread::scope(|scope| {
             for client in clients {
@@ -117,11 +118,11 @@ fn killed_during_carries_the_host_goes_on_where_the_counts_are() {
             let carrying = scope.spawn(|| {
                 for plugin in BETWEEN.into_iter().cycle().skip(usize::from(serving)) {
                     let body = format!(r#"{{"plugin":"{plugin}","carry":true,"overwrite":true}}"#);
-                    let request = format!(
-                        "PUT /admin/plugin HTTP/1.1\r\nhost: localhost\r\ncontent-length: {}\r\n\r\n{body}",
-                        body.len()
-                    );
-                    if connection.write(request.as_bytes()).is_err() || connection.answer().is_none() {
+                    let head = format!("{head}content-length: {}\r\n\r\n", body.len());
+                    let request = head + &body;
+                    if connection.write(request.as_bytes()).is_err()
+                        || connection.answer().is_none()
+                    {
                         return;
                     }
                 }

@@ -12,11 +12,12 @@ const ADMIN: [&str; 2] = ["--admin-listen", "127.0.0.1:0"];
 /// A page that is connected and lists the plugins.
 fn dashboard(tally: &Tally) -> Browser {
     let browser = Browser::start();
-    browser.open(&page(tally));
+    browser.open(tally.dashboard());
     wait_until_live(&browser);
     browser
 }
 
+/// The page without the token.
 fn page(tally: &Tally) -> String {
     format!("http://{}/", tally.admin())
 }
@@ -316,13 +317,47 @@ fn the_page_says_that_the_server_is_gone_and_finds_it_again() {
     let sandbox = Sandbox::new();
     // Nobody else may take it when the host is gone.
     let admin = format!("127.0.0.1:{}", own_port());
-    let tally = sandbox.start(&["--admin-listen", &admin]);
-    let browser = dashboard(&tally);
+    let token = sandbox.path().join("token");
+    fs::write(&token, "0123456789abcdef").unwrap();
+    let given = ["--admin-listen", &admin, "--admin-token-file", token.to_str().unwrap()];
+    let tally = sandbox.start(&given);
+    let browser = Browser::start();
+    browser.open(&format!("{}#token=0123456789abcdef", page(&tally)));
+    wait_until_live(&browser);
     tally.kill();
     wait_for_text(&browser, "#connection[data-state=disconnected]", "disconnected");
     assert_eq!(browser.find("#ready").text(), "unknown");
-    let _tally = sandbox.start(&["--admin-listen", &admin]);
+    let tally = sandbox.start(&given);
     wait_until_live(&browser);
+
+    // One that has made another token since tells where the page is with that one.
+    tally.kill();
+    let tally = sandbox.start(&given[..2]);
+    wait_for_text(&browser, "#message", "not accepted");
+    browser.open(tally.dashboard());
+    wait_until_live(&browser);
+}
+
+#[test]
+fn the_token_in_the_address_that_the_host_prints_is_taken_and_goes_out_of_sight() {
+    let sandbox = Sandbox::new();
+    let tally = sandbox.start(&ADMIN);
+    let browser = dashboard(&tally);
+    assert_eq!(browser.execute("return location.href"), page(&tally));
+    assert_eq!(
+        browser.execute("return history.length"),
+        2,
+        "the browser's first page, and this one"
+    );
+    for request in browser.requests() {
+        assert!(!request.contains("token="), "{request}");
+    }
+    // It is kept for this tab, and for no other.
+    browser.open(&page(&tally));
+    wait_until_live(&browser);
+    let other = Browser::start();
+    other.open(&page(&tally));
+    other.wait_for("return !document.querySelector('#token-form').hidden", SHOWN_WITHIN);
 }
 
 #[test]

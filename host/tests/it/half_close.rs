@@ -79,14 +79,14 @@ fn the_admin_listener_answers_who_stops_sending() {
     let sandbox = Sandbox::new();
     let tally = sandbox.start(&["--plugin", "disk-flock"]);
     let admin = tally.admin();
-    let inc = format!("POST /admin/increment HTTP/1.1\r\nhost: {admin}\r\n\r\n");
+    let inc = tally.admin_head("POST /admin/increment") + "\r\n";
     for count in 1..=100 {
         let answers = send_all(admin, &inc);
         assert_eq!(answers.iter().map(Answer::count).collect::<Vec<_>>(), [count]);
     }
     assert!(send_all(admin, &inc[..30]).is_empty());
     let body = r#"{"plugin":"shared-memory-atomic","leave_counts":true}"#;
-    let head = format!("PUT /admin/plugin HTTP/1.1\r\nhost: {admin}\r\n");
+    let head = tally.admin_head("PUT /admin/plugin") + "content-type: application/json\r\n";
     let swap = send_all(admin, &format!("{head}content-length: {}\r\n\r\n{body}", body.len()));
     assert_eq!(swap[0].json()["plugin"], "shared-memory-atomic");
     assert_eq!(ask_admin(&tally, "POST /admin/increment", "").status, 200);

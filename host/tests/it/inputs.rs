@@ -187,7 +187,7 @@ fn a_body_that_breaks_off_is_not_called_too_large() {
         [("no size\r\n", (400, "body-broken")), (large.as_str(), (413, "body-too-large"))]
     {
         let mut connection = Connection::open(tally.admin());
-        let head = format!("PUT /admin/plugin HTTP/1.1\r\nhost: {}\r\n", tally.admin());
+        let head = tally.admin_head("PUT /admin/plugin") + "content-type: application/json\r\n";
         let request = format!("{head}transfer-encoding: chunked\r\n\r\n{body}");
         connection.write(request.as_bytes()).unwrap();
         let answer = connection.answer().unwrap();

@@ -4,8 +4,8 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::support::{
-    Connection, Database, Sandbox, Tally, ask, ask_admin, carry, check_refused, guest, overview,
-    swap, swap_and_carry, swap_and_leave, wait_until,
+    Database, Sandbox, Tally, ask, ask_admin, carry, check_refused, events, guest, overview, swap,
+    swap_and_carry, swap_and_leave, wait_until,
 };
 
 fn active(tally: &Tally) -> String {
@@ -64,8 +64,7 @@ fn what_was_left_and_where_is_told_and_it_is_there_again_after_the_way_back() {
     let answer = swap_and_leave(&tally, "disk-flock").json();
     assert_eq!((&answer["left"], &answer["carried"]), (&left, &Value::Null), "{answer}");
     assert_eq!(count(&tally), 0);
-    let mut events = Connection::open(tally.admin());
-    events.write(b"GET /admin/events HTTP/1.1\r\nhost: localhost\r\n\r\n").unwrap();
+    let mut events = events(&tally);
     let seen = events.read_until("\"left\":{");
     assert!(seen.contains("\"carried\":null"), "{seen}");
     let log: Vec<Value> =

@@ -8,7 +8,7 @@ use std::{
 use rustix::{fs::FlockOperation, process::Signal};
 use serde_json::json;
 
-use crate::support::{Connection, Sandbox, Tally, ask, overview, own_port, wait_until};
+use crate::support::{Connection, Sandbox, Tally, ask, events, overview, own_port, wait_until};
 
 const INC: &[u8] = b"POST /inc HTTP/1.1\r\nhost: x\r\n\r\n";
 
@@ -43,8 +43,7 @@ fn while_it_will_stop_it_is_not_ready_and_still_answers() {
     let health = sandbox.run(&["health", "--admin", &admin]);
     assert_eq!(health.status.code(), Some(1), "{health:?}");
     assert!(String::from_utf8_lossy(&health.stderr).contains("stopping"), "{health:?}");
-    let mut events = Connection::open(tally.admin());
-    events.write(b"GET /admin/events HTTP/1.1\r\nhost: localhost\r\n\r\n").unwrap();
+    let mut events = events(&tally);
     events.read_until(&format!("\"ready\":false,\"why_not_ready\":{why}"));
     assert_eq!(tally.wait().code(), Some(0));
     assert!(kept.answer().is_none(), "closed at the end");
@@ -71,8 +70,8 @@ fn a_swap_that_takes_long_does_not_hold_up_the_end() {
     call.write(INC).unwrap();
     let mut swap = Connection::open(tally.admin());
     let body = json!({ "plugin": "shared-memory-atomic", "carry": true }).to_string();
-    let (host, length) = (tally.admin(), body.len());
-    let head = format!("PUT /admin/plugin HTTP/1.1\r\nhost: {host}\r\ncontent-length: {length}");
+    let (head, length) = (tally.admin_head("PUT /admin/plugin"), body.len());
+    let head = format!("{head}content-type: application/json\r\ncontent-length: {length}");
     swap.write(format!("{head}\r\n\r\n{body}").as_bytes()).unwrap();
     wait_until("the new plugin is prepared", || known(&tally, "instances") != 0);
     let began = Instant::now();

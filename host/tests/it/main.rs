@@ -5,6 +5,7 @@ mod support;
 
 /// The admin listener: who is let in, and what it shows.
 mod admin;
+mod admin_access;
 /// Counts that move from one storage to another.
 mod carrying;
 /// Carries that fail, are given up, or are cut short by the end of the host.

@@ -14,10 +14,9 @@ const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset
 
 /// The page for one who accepts `accept`; for one who does not say, if that is empty.
 fn page(tally: &Tally, accept: &str) -> Answer {
-    let host = tally.admin();
     let accept = if accept.is_empty() { String::new() } else { format!("accept: {accept}\r\n") };
-    let head = format!("GET /metrics HTTP/1.1\r\nhost: {host}\r\n{accept}connection: close\r\n");
-    send(host, format!("{head}\r\n"))
+    let head = tally.admin_head("GET /metrics");
+    send(tally.admin(), format!("{head}{accept}connection: close\r\n\r\n"))
 }
 
 /// The value of one sample, which must be there once.

@@ -83,7 +83,8 @@ fn who_is_refused_while_still_sending_gets_the_answer_all_the_same() {
     let sandbox = Sandbox::new();
     let tally = sandbox.start(&["--plugin-file-max", "1"]);
     let request = |line: &str, length| {
-        format!("{line} HTTP/1.1\r\nhost: localhost\r\ncontent-length: {length}\r\n\r\n")
+        let head = tally.admin_head(line) + "content-type: application/wasm\r\n";
+        format!("{head}content-length: {length}\r\n\r\n")
     };
     let endless = format!("GET /{}", "x".repeat(64 * 1024));
     for (address, sent, code) in [

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::support::{Connection, Sandbox, ask, overview, wait_until};
+use crate::support::{Sandbox, ask, events, overview, wait_until};
 
 /// How long the plugins that are not served with may take to load.
 const LOADED_WITHIN: Duration = Duration::from_secs(60);
@@ -186,8 +186,7 @@ fn until_the_storage_was_asked_the_host_is_not_shown_as_ready() {
     let args = ["--plugin", "postgresql-inplace-update", "--db-host", "127.0.0.1", "--db-port"];
     let tally = sandbox.start(&[&args[..], &[&port]].concat());
     assert_eq!(overview(&tally)["ready"], false);
-    let mut events = Connection::open(tally.admin());
-    events.write(b"GET /admin/events HTTP/1.1\r\nhost: localhost\r\n\r\n").unwrap();
+    let mut events = events(&tally);
     let not_asked = "\"why_not_ready\":\"the storage was not asked yet\"";
     let seen = events.read_until(not_asked);
     assert!(seen.contains("\"value\":null") && !seen.contains("\"ready\":true"), "{seen}");

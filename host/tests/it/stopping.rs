@@ -6,7 +6,7 @@ use std::{
 
 use rustix::process::Signal;
 
-use crate::support::{Answer, Connection, Sandbox, ask, wait_until};
+use crate::support::{Answer, Connection, Sandbox, ask, events, wait_until};
 
 const INC: &[u8] = b"POST /inc HTTP/1.1\r\nhost: x\r\n\r\n";
 
@@ -175,11 +175,9 @@ fn an_admin_request_under_way_is_answered_before_the_end() {
     let tally = sandbox.start(&[]);
     let body = r#"{"plugin":"disk-flock"}"#;
     let mut asking = Connection::open(tally.admin());
-    let (host, length) = (tally.admin(), body.len());
-    let head = "PUT /admin/plugin HTTP/1.1\r\nexpect: 100-continue\r\n";
-    asking
-        .write(format!("{head}host: {host}\r\ncontent-length: {length}\r\n\r\n").as_bytes())
-        .unwrap();
+    let (head, length) = (tally.admin_head("PUT /admin/plugin"), body.len());
+    let head = format!("{head}expect: 100-continue\r\ncontent-type: application/json\r\n");
+    asking.write(format!("{head}content-length: {length}\r\n\r\n").as_bytes()).unwrap();
     // The host says this once it has begun to answer.
     asking.read_until("100 Continue\r\n\r\n");
     tally.signal(Signal::TERM);
@@ -197,9 +195,7 @@ fn an_admin_request_under_way_is_answered_before_the_end() {
 fn those_who_watch_do_not_hold_up_the_end() {
     let sandbox = Sandbox::new();
     let tally = sandbox.start(&[]);
-    let mut watching = Connection::open(tally.admin());
-    let head = format!("GET /admin/events HTTP/1.1\r\nhost: {}\r\n\r\n", tally.admin());
-    watching.write(head.as_bytes()).unwrap();
+    let mut watching = events(&tally);
     watching.read_until("event: sample");
     tally.signal(Signal::TERM);
     assert_eq!(tally.wait().code(), Some(0));

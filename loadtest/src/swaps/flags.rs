@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::{ArgMatches, Args};
 use tally_host::client::Endpoint;
 
-use super::{Swaps, Token};
+use super::Swaps;
 use crate::options::{TargetOptions, typed, unless_unset};
 
 /// Shortest interval between two swaps.
@@ -34,9 +34,13 @@ pub struct SwapFlags {
     #[arg(long, env = "ADMIN", value_name = "URL")]
     pub admin: Option<String>,
 
-    /// File with the token of the admin listener
+    /// File with the token of the admin listener [default: the one that the server has made in its --state-dir]
     #[arg(long, env = "ADMIN_TOKEN_FILE", value_name = "FILE")]
     pub admin_token_file: Option<OsString>,
+
+    /// State directory of the server, if it was started with another than its user's own
+    #[arg(long, env = "STATE_DIR", value_name = "DIR")]
+    pub state_dir: Option<OsString>,
 }
 
 /// The swaps that the flags ask for; the error is a sentence.
@@ -56,7 +60,8 @@ pub(crate) fn choose(
             return Err("--swap-between needs --swap-every, which says how often".to_owned());
         }
         (None, None) => {
-            return match ["admin", "admin_token_file"].into_iter().find(|it| typed(matches, it)) {
+            let mut others = ["admin", "admin_token_file", "state_dir"].into_iter();
+            return match others.find(|it| typed(matches, it)) {
                 None => Ok(None),
                 Some(flag) => Err(format!(
                     "--{} is only for swaps, so it needs --swap-every and --swap-between",
@@ -74,9 +79,10 @@ pub(crate) fn choose(
     let admin = unless_unset(flags.admin, "admin", matches);
     let admin = Endpoint::parse(admin.as_deref().unwrap_or(ADMIN_DEFAULT))
         .map_err(|err| format!("--admin: {err}"))?;
-    let token = unless_unset(flags.admin_token_file, "admin_token_file", matches)
-        .map(|path| Token::read(&PathBuf::from(path)))
-        .transpose()
+    let token_file = unless_unset(flags.admin_token_file, "admin_token_file", matches);
+    let state_dir = unless_unset(flags.state_dir, "state_dir", matches).map(PathBuf::from);
+    let (admin, token) = admin
+        .with_token(&PathBuf::from(token_file.unwrap_or_default()), state_dir.as_deref())
         .map_err(|err| format!("--admin-token-file: {err:#}"))?;
     Ok(Some(Swaps { admin, token, every, between }))
 }

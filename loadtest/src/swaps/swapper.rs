@@ -7,7 +7,7 @@ use anyhow::bail;
 use hyper::Method;
 use serde::Deserialize;
 use serde_json::json;
-use tally_host::client::{Answer, ClientError};
+use tally_host::client::{Answer, ClientError, TOKEN_ADVICE};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
@@ -22,6 +22,8 @@ const CHECK_TIME_S_MAX: u64 = 5;
 const SWAP_TIME_S_MAX: u64 = 60;
 
 const OK: u16 = 200;
+
+const UNAUTHORIZED: u16 = 401;
 
 /// One swap that was made. Times are those of the run's operations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,9 +73,10 @@ impl Swaps {
             Err(err) => bail!("no swap can be asked for, because {err} (--admin)"),
         };
         if answer.status != OK {
+            let advice = if answer.status == UNAUTHORIZED { TOKEN_ADVICE } else { "check --admin" };
+            let reason = answer.reason();
             bail!(
-                "no swap can be asked for, because {admin} answered GET {path} with {}: check --admin and --admin-token-file",
-                answer.reason()
+                "no swap can be asked for, because {admin} answered GET {path} with {reason}: {advice}"
             );
         }
         Ok(())

@@ -77,6 +77,7 @@ fn variables_stand_in_for_flags_and_flags_win() {
         ("SWAP_BETWEEN", ""),
         ("ADMIN", "http://127.0.0.1:1"),
         ("ADMIN_TOKEN_FILE", ""),
+        ("STATE_DIR", ""),
     ];
     let output = loadtest(&["--n-calls-per-client", "5"], &env);
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
@@ -157,6 +158,7 @@ fn bad_usage_is_refused_with_a_sentence_before_any_traffic() {
             "--admin-token-file: can't read a token from /nowhere/x",
         ),
         (&["--admin", "http://localhost:1"], "--admin is only for swaps"),
+        (&["--state-dir", "/nowhere"], "--state-dir is only for swaps"),
         (&["--no-such-flag"], "--no-such-flag"),
         (
             &["--json", "/no/such/directory/result.json"],
@@ -206,6 +208,7 @@ fn the_help_names_every_flag_with_its_variable_and_exits_0() {
         "swap-between",
         "admin",
         "admin-token-file",
+        "state-dir",
     ];
     for flag in flags {
         let variable = flag.to_uppercase().replace('-', "_");

@@ -11,7 +11,7 @@ use tally_loadtest::{
     ExitStatus, Load, Progress, Report, RunError, Start, Stop, Swaps, run_with_swaps,
 };
 
-use crate::cli::{loadtest, text};
+use crate::cli::{against, loadtest, text};
 use crate::server::{Play, SLOW_MS, SLOW_SWAP_MS, Server, TOKEN};
 
 const CLIENTS: usize = 2;
@@ -105,6 +105,31 @@ fn without_an_admin_listener_or_the_token_no_increment_is_made() {
 }
 
 #[test]
+fn the_token_that_the_server_has_made_for_itself_is_found() {
+    let server = Server::start(Play::Swaps);
+    let port = server.address.port().to_string();
+    let admin = format!("http://localhost:{port}");
+    let state = tempfile::tempdir().expect("a directory");
+    let run = || {
+        let args = ["--swap-every", "10ms", "--swap-between", "a,b", "--admin", &admin];
+        let state = ["--state-dir", state.path().to_str().expect("UTF-8")];
+        against(&server, &[&args[..], &state].concat())
+    };
+    let without = run();
+    assert_eq!(without.status.code(), Some(3));
+    let advice = text(&without.stderr);
+    assert!(advice.contains("401 Unauthorized") && advice.contains("user of the host"), "{advice}");
+    // Its lock says that the host lives.
+    let path = state.path().join(format!("admin-{}.token", server.address));
+    fs::write(&path, TOKEN).expect("a file");
+    let file = fs::File::open(path).expect("the file");
+    file.lock().expect("nobody else has locked it");
+    let with = run();
+    assert_eq!(with.status.code(), Some(0), "{}", text(&with.stderr));
+    assert!(!server.swaps().is_empty());
+}
+
+#[test]
 fn a_run_that_is_too_short_for_a_swap_is_void() {
     let server = Server::start(Play::Swaps);
     let hour = Duration::from_secs(3_600);
@@ -138,7 +163,7 @@ fn the_program_says_how_the_swaps_went_and_its_exit_status_tells_them_apart() {
         (Play::Swaps, "10ms", 0, "Verdict:                     counts right\n"),
         (Play::RefusesSwaps, "10ms", 1, " x 409 Conflict: the old plugin does not drain\n"),
         (Play::Swaps, "3600s", 1, "Verdict:                     VOID: no swap fell inside"),
-        (Play::Right, "10ms", 3, "with 404 Not Found: check --admin and --admin-token-file"),
+        (Play::Right, "10ms", 3, "with 404 Not Found: check --admin"),
     ];
     for (play, every, status, expected) in cases {
         let server = Server::start(play);

@@ -87,7 +87,7 @@ pub fn load_with_swaps(
     let target = target(tally);
     let swaps = Swaps {
         admin: Endpoint::parse(&format!("http://{}", tally.admin())).unwrap(),
-        token: None,
+        token: tally.token(),
         every: Duration::from_millis(10),
         between: between.iter().map(ToString::to_string).collect(),
     };
@@ -126,9 +126,16 @@ fn load_beside(
 
 /// Asks the admin listener for a swap, or whatever else `request` says, with a JSON body.
 pub fn ask_admin(tally: &Tally, request: &str, body: &str) -> Answer {
-    let (host, length) = (tally.admin(), body.len());
-    let head = format!("{request} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n");
-    send(host, format!("{head}content-length: {length}\r\n\r\n{body}"))
+    let (head, length) = (tally.admin_head(request), body.len());
+    let head = format!("{head}connection: close\r\ncontent-type: application/json\r\n");
+    send(tally.admin(), format!("{head}content-length: {length}\r\n\r\n{body}"))
+}
+
+/// A connection on which the events of the admin listener come.
+pub fn events(tally: &Tally) -> Connection {
+    let mut events = Connection::open(tally.admin());
+    events.write((tally.admin_head("GET /admin/events") + "\r\n").as_bytes()).unwrap();
+    events
 }
 
 /// Swaps to `plugin`.

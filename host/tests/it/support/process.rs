@@ -15,6 +15,7 @@ use std::{
 };
 
 use rustix::process::{Pid, Signal, kill_process};
+use tally_host::client::Token;
 
 /// How long a process may take to end once it was asked to.
 const END_TIME_MAX: Duration = Duration::from_secs(30);
@@ -68,17 +69,26 @@ impl Sandbox {
         // Without an admin listener there is no second line, and JSON has all in one.
         let args: Vec<_> = command.get_args().collect();
         let silent = args.windows(2).any(|pair| pair == ["--admin-listen", "off"]);
-        let admin = match serving.starts_with('{') {
+        let is_json = serving.starts_with('{');
+        let admin = match is_json {
             true => address_in(&serving, "admin"),
             false if silent => None,
             false => address_in(&line(), "admin"),
         };
-        Tally { address, admin, serving: words_in(serving), child }
+        let token_file = admin.and_then(|admin| token_file(&command, admin));
+        let made =
+            token_file.as_ref().is_some_and(|file| file.extension() == Some("token".as_ref()));
+        let dashboard = made.then(|| url_in(if is_json { serving.clone() } else { line() }));
+        Tally { address, admin, token_file, dashboard, serving: words_in(serving), child }
     }
 
     /// Runs the program to its end. One that serves instead of refusing to is killed.
     pub fn run(&self, args: &[&str]) -> Output {
-        let mut command = self.command(args);
+        self.run_command(self.command(args))
+    }
+
+    /// As [`Self::run`], by a command of [`Self::command`].
+    pub fn run_command(&self, mut command: Command) -> Output {
         let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let pid = Pid::from_child(&child);
         let (ended, end) = mpsc::channel::<()>();
@@ -127,6 +137,31 @@ fn address_in(line: &str, field: &str) -> Option<SocketAddr> {
     text.split("http://").nth(1)?.split(' ').next()?.parse().ok()
 }
 
+/// The address of the dashboard, from the line for people that tells it or from the one in JSON.
+fn url_in(line: String) -> String {
+    let json = serde_json::from_str::<serde_json::Value>(&line).unwrap_or_default();
+    let url = json["dashboard"].as_str().or_else(|| line.strip_prefix("tally: open "));
+    url.unwrap_or_else(|| panic!("no dashboard in {line}")).to_owned()
+}
+
+/// Where the token of the host that `command` has started is, if it wants one: the file that it was told, or the one that
+/// it has made for the listener at `admin`.
+fn token_file(command: &Command, admin: SocketAddr) -> Option<PathBuf> {
+    let file = setting(command, "--admin-token-file", "ADMIN_TOKEN_FILE").or_else(|| {
+        let state = setting(command, "--state-dir", "STATE_DIR")?;
+        Some(state.join(format!("admin-{admin}.token")))
+    });
+    file.filter(|file| file.exists())
+}
+
+/// What the flag, or otherwise the variable, of a command says.
+fn setting(command: &Command, flag: &str, variable: &str) -> Option<PathBuf> {
+    let mut args = command.get_args();
+    let typed = args.find(|arg| *arg == flag).and_then(|_| args.next());
+    let set = || command.get_envs().find(|(name, _)| *name == variable)?.1;
+    typed.or_else(set).map(PathBuf::from)
+}
+
 /// What a host serves with, from its first line.
 fn words_in(line: String) -> String {
     match serde_json::from_str::<serde_json::Value>(&line) {
@@ -154,6 +189,8 @@ pub struct Tally {
     serving: String,
     address: SocketAddr,
     admin: Option<SocketAddr>,
+    token_file: Option<PathBuf>,
+    dashboard: Option<String>,
 }
 
 impl Tally {
@@ -182,6 +219,27 @@ impl Tally {
     /// Its admin listener.
     pub fn admin(&self) -> SocketAddr {
         self.admin.expect("it listens on TCP")
+    }
+
+    /// The address that it told for a browser, with the token that it has made.
+    pub fn dashboard(&self) -> &str {
+        self.dashboard.as_deref().expect("it has made a token")
+    }
+
+    /// The token of its admin listener, if it wants one.
+    pub fn token(&self) -> Option<Token> {
+        self.token_file.as_deref().map(|file| Token::read(file).unwrap())
+    }
+
+    /// The same as a line of a request's head; empty if it wants none.
+    pub fn authorization(&self) -> String {
+        let text = self.token_file.as_deref().map(|file| fs::read_to_string(file).unwrap());
+        text.map_or_else(String::new, |text| format!("authorization: Bearer {}\r\n", text.trim()))
+    }
+
+    /// The first lines of a request to its admin listener, with all that the listener wants.
+    pub fn admin_head(&self, request: &str) -> String {
+        format!("{request} HTTP/1.1\r\nhost: {}\r\n{}", self.admin(), self.authorization())
     }
 
     pub fn signal(&self, signal: Signal) {

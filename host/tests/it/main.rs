@@ -69,6 +69,8 @@ mod schemathesis;
 mod slow_clients;
 /// Plugins that take longer than anybody waits for them.
 mod slow_plugins;
+/// Files that are none: named pipes, devices, directories and links.
+mod special_files;
 /// What the program says when it is started wrongly, and where settings come from.
 mod starting;
 /// The end of the process.

@@ -1,16 +1,6 @@
 //! The plugins: what is known of them, and uploads.
 
-use std::{
-    fs::{self, File},
-    io::{self, Write},
-    path::{Path as FilePath, PathBuf},
-    process,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
-};
+use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
 use axum::{
     Json,
@@ -32,6 +22,7 @@ use crate::{
     },
     swap::{candidate, journal, request::SwapError},
     utc::unix_ms,
+    whole_file,
 };
 
 /// What the paths of uploads begin with.
@@ -254,7 +245,7 @@ pub async fn upload(
         Err(_) => Err(SwapError::Refused(format!("it was not checked within {CHECK_TIME_MAX:?}"))),
     };
     let (path, uploaded, wasm) = checked??;
-    let writing = task::spawn_blocking(move || write_whole(&path, &wasm));
+    let writing = task::spawn_blocking(move || whole_file::replace(&path, &wasm));
     let written = writing.await.unwrap_or_else(|panic| Err(io::Error::other(panic)));
     written.map_err(|error| {
         let name = &uploaded.plugin;
@@ -281,22 +272,4 @@ fn check(setup: &Arc<Setup>, name: String, wasm: &[u8]) -> Result<(PathBuf, Uplo
         .inspect_wasm(&known, wasm)
         .map_err(|error| SwapError::Refused(format!("the plugin {name} was refused: {error:#}")))?;
     Ok((path, Uploaded { plugin: name, digest: inspected.digest, bytes: wasm.len() }))
-}
-
-/// Puts a file in its place in one step, so that nobody reads half of it.
-fn write_whole(path: &FilePath, content: &[u8]) -> io::Result<()> {
-    static UPLOADS: AtomicU64 = AtomicU64::new(0);
-    // A name of its own: two uploads of one name must not write into one file.
-    let number = UPLOADS.fetch_add(1, Ordering::Relaxed);
-    let temporary = path.with_extension(format!("{}-{number}.upload", process::id()));
-    let written = File::create(&temporary).and_then(|mut file| {
-        file.write_all(content)?;
-        file.sync_all()?;
-        fs::rename(&temporary, path)
-    });
-    if written.is_err() {
-        // Best effort: what stays is no .wasm file.
-        let _ = fs::remove_file(&temporary);
-    }
-    written
 }

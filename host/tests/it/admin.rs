@@ -7,19 +7,10 @@ use std::{
 };
 
 use crate::support::{
-    Answer, Connection, Sandbox, Tally, ask, ask_admin, bundled, overview, send, swap, wait_until,
+    Connection, Sandbox, ask, ask_admin, bundled, overview, send, swap, upload, wait_until,
 };
 
 const TOKEN: &str = "0123456789abcdef";
-
-fn upload(tally: &Tally, name: &str, wasm: &[u8]) -> Answer {
-    let host = tally.admin();
-    let head = format!(
-        "PUT /admin/plugins/{name} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
-        wasm.len()
-    );
-    send(host, [head.as_bytes(), wasm].concat())
-}
 
 fn atomic() -> &'static [u8] {
     bundled("shared-memory-atomic")

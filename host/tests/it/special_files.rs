@@ -1,8 +1,11 @@
 use std::{fs, os::unix::fs::symlink, path::Path};
 
 use rustix::fs::{CWD, Mode, mkfifoat};
+use tally_host::plugin::catalog::BUNDLED;
 
-use crate::support::{Sandbox, ask};
+use crate::support::{
+    Sandbox, ask, bundled, check_refused, overview, own_port, swap, upload, wait_until,
+};
 
 /// Puts something at a path where a file is expected. `elsewhere` is such a file.
 type Put = fn(path: &Path, elsewhere: &Path);
@@ -14,6 +17,90 @@ const SPECIAL: [(&str, Put); 4] = [
     ("a symbolic link", |path, _| symlink("/dev/zero", path).unwrap()),
     ("a symbolic link", |path, elsewhere| symlink(elsewhere, path).unwrap()),
 ];
+
+#[test]
+fn a_configuration_that_is_no_regular_file_is_refused_at_once() {
+    let sandbox = Sandbox::new();
+    let elsewhere = sandbox.path().join("elsewhere.toml");
+    fs::write(&elsewhere, "workers = 1\n").unwrap();
+    let large = sandbox.path().join("large.toml");
+    fs::write(&large, " ".repeat((1 << 20) + 1)).unwrap();
+    let mut refused = vec![("/dev/zero".into(), "a device"), (large, "1048576 bytes")];
+    for (idx, (what, put)) in SPECIAL.into_iter().enumerate() {
+        let path = sandbox.path().join(format!("{idx}.toml"));
+        put(&path, &elsewhere);
+        refused.push((path, what));
+    }
+    for (path, what) in refused {
+        let output = sandbox.run(&["--config", path.to_str().unwrap()]);
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{what}: {stderr}");
+        for part in [path.to_str().unwrap(), what] {
+            assert!(stderr.contains(part) && stderr.lines().count() == 1, "no {part}: {stderr}");
+        }
+    }
+    let tally = sandbox.start(&["--config", elsewhere.to_str().unwrap()]);
+    assert_eq!(ask(tally.address(), "POST /inc").count(), 1);
+}
+
+#[test]
+fn a_plugin_that_is_no_regular_file_is_refused_and_keeps_no_other_waiting() {
+    let sandbox = Sandbox::new();
+    let directory = sandbox.path().join("plugins");
+    fs::create_dir(&directory).unwrap();
+    let elsewhere = sandbox.path().join("elsewhere");
+    fs::write(&elsewhere, bundled("shared-memory-atomic")).unwrap();
+    for (idx, (_, put)) in SPECIAL.into_iter().enumerate() {
+        // Before all bundled plugins and all files.
+        put(&directory.join(format!("{idx}.wasm")), &elsewhere);
+    }
+    let grant: Vec<_> = (0..SPECIAL.len()).map(|idx| format!("{idx}=shared-memory")).collect();
+    let grant = [&grant.join(","), ",good.wasm=shared-memory"].concat();
+    let directory = directory.to_str().unwrap();
+    let tally = sandbox.start(&["--plugin-dir", directory, "--grant", &grant]);
+    wait_until("all plugins are loaded or refused", || {
+        let plugins = overview(&tally)["plugins"].clone();
+        let plugins = plugins.as_array().unwrap();
+        plugins.len() == BUNDLED.len() + SPECIAL.len()
+            && plugins.iter().all(|plugin| plugin["state"] != "loading")
+    });
+    for (idx, (what, _)) in SPECIAL.into_iter().enumerate() {
+        check_refused(&swap(&tally, &idx.to_string()), "plugin-refused", what);
+        check_refused(&swap(&tally, &format!("{directory}/{idx}.wasm")), "plugin-refused", what);
+        let output = sandbox.run(&["--plugin", &format!("{directory}/{idx}.wasm")]);
+        assert_eq!(output.status.code(), Some(2));
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert!(stderr.contains(what) && stderr.lines().count() == 1, "no {what}: {stderr}");
+    }
+    assert_eq!(upload(&tally, "good", bundled("shared-memory-atomic")).status, 200);
+    assert_eq!(swap(&tally, "good").status, 200);
+}
+
+#[test]
+fn a_record_that_is_no_regular_file_is_refused_at_the_start_and_by_a_swap() {
+    let sandbox = Sandbox::new();
+    let port = own_port();
+    let state = sandbox.path().join("state");
+    fs::create_dir(&state).unwrap();
+    let record = state.join(format!("tally-{port}.journal.json"));
+    let elsewhere = sandbox.path().join("elsewhere");
+    fs::write(&elsewhere, "{}").unwrap();
+    for (what, put) in SPECIAL {
+        put(&record, &elsewhere);
+        let output = sandbox.run(&["--port", &port]);
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{what}: {stderr}");
+        assert!(stderr.contains(what) && stderr.contains("journal.json"), "no {what}: {stderr}");
+        fs::remove_dir(&record).or_else(|_| fs::remove_file(&record)).unwrap();
+    }
+    // What lies beside it is in nobody's way.
+    for (ending, (_, put)) in ["tmp", "probe"].into_iter().zip(SPECIAL) {
+        put(&state.join(format!("tally-{port}.journal.{ending}")), &elsewhere);
+    }
+    let tally = sandbox.start(&["--port", &port]);
+    assert_eq!(swap(&tally, "shared-memory-flock").status, 200);
+    assert!(fs::read_to_string(&record).unwrap().contains("shared-memory-flock"));
+}
 
 #[test]
 fn a_special_file_in_the_place_of_a_counter_costs_that_counter_an_error_and_no_other() {

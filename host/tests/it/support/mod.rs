@@ -131,6 +131,14 @@ pub fn ask_admin(tally: &Tally, request: &str, body: &str) -> Answer {
     send(host, format!("{head}content-length: {length}\r\n\r\n{body}"))
 }
 
+/// Uploads a plugin.
+pub fn upload(tally: &Tally, name: &str, wasm: &[u8]) -> Answer {
+    let (host, length) = (tally.admin(), wasm.len());
+    let head =
+        format!("PUT /admin/plugins/{name} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n");
+    send(host, [format!("{head}content-length: {length}\r\n\r\n").as_bytes(), wasm].concat())
+}
+
 /// Swaps to `plugin`.
 pub fn swap(tally: &Tally, plugin: &str) -> Answer {
     ask_admin(tally, "PUT /admin/plugin", &serde_json::json!({ "plugin": plugin }).to_string())

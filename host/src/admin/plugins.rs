@@ -1,6 +1,6 @@
 //! The plugins: what is known of them, and uploads.
 
-use std::{io, path::PathBuf, sync::Arc, time::Duration};
+use std::{io, path::PathBuf, sync::Arc};
 
 use axum::{
     Json,
@@ -30,9 +30,6 @@ pub const UPLOAD_PATH: &str = "/admin/plugins/";
 
 /// Longest name of an uploaded plugin, in characters.
 const NAME_CHARS_MAX: usize = 64;
-
-/// How long the check of an uploaded plugin may take.
-const CHECK_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// Failed attempts that are shown.
 const FAILURES_MAX: usize = 16;
@@ -234,15 +231,16 @@ pub async fn upload(
     })?;
     let setup = shared.admin.status.active().setup.clone();
     let compiler = candidate::compiler(&shared.admin.compilers)?;
+    let time_max = candidate::check_time_max(&setup);
     let checking = task::spawn_blocking(move || {
         let _compiler = compiler;
         check(&setup, name, &wasm).map(|(path, uploaded)| (path, uploaded, wasm))
     });
-    let checked = match timeout(CHECK_TIME_MAX, checking).await {
+    let checked = match timeout(time_max, checking).await {
         Ok(checked) => {
             checked.map_err(|panic| SwapError::Refused(format!("it broke off: {panic}")))
         }
-        Err(_) => Err(SwapError::Refused(format!("it was not checked within {CHECK_TIME_MAX:?}"))),
+        Err(_) => Err(SwapError::Refused(format!("it was not checked within {time_max:?}"))),
     };
     let (path, uploaded, wasm) = checked??;
     let writing = task::spawn_blocking(move || whole_file::replace(&path, &wasm));

@@ -11,6 +11,8 @@ mod carrying;
 mod carrying_failures;
 /// The commands other than serving.
 mod commands;
+/// What compiling a hostile plugin costs, and what stays of it.
+mod compiling;
 /// Cursors of listings that are none.
 mod cursors;
 /// The dashboard in a browser.

@@ -39,4 +39,5 @@ pub mod supervisor;
 pub mod swap;
 pub mod telemetry;
 mod utc;
+mod whole_file;
 pub mod worker;

@@ -6,6 +6,7 @@ use crate::{
     config::Config,
     plugin::{
         catalog::{Catalog, KnownPlugin, Source},
+        compiler::Compiler,
         loader::{Inspected, Loader},
         setup::{self, Defaults},
     },
@@ -21,7 +22,8 @@ pub fn plugins(config: &Config) -> anyhow::Result<String> {
     let catalog = Catalog::new(config.plugins.plugin_dir.as_deref())?;
     let chosen = setup::choose(&catalog, &config.plugins)?;
     let defaults = Defaults::of_port(config.port, config.swaps.state_dir.as_deref());
-    let loader = setup::loader(&config.plugins, &config.plugin_limits, defaults, 1)?;
+    let loader =
+        setup::loader(Compiler::Child, &config.plugins, &config.plugin_limits, defaults, 1)?;
     let mut text = String::new();
     let mut plugins = catalog.plugins().to_vec();
     if plugins.iter().all(|known| known.source != chosen.source) {

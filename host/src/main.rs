@@ -11,7 +11,9 @@ use std::{
 use tally_host::{
     commands,
     config::{Cli, CliError, Config, Subcommands},
-    list, panics, reload,
+    list, panics,
+    plugin::compiler::{self, Compiler},
+    reload,
     serve::Host,
     shutdown::{Asked, Signals},
     supervisor,
@@ -24,6 +26,9 @@ const USAGE: u8 = 2;
 const CUT_SHORT: u8 = 1;
 
 fn main() -> ExitCode {
+    if let Some(status) = compiler::compile_if_asked() {
+        return status;
+    }
     let args: Vec<_> = env::args_os().collect();
     let cli = match Cli::load(&args) {
         Ok(cli) => cli,
@@ -62,7 +67,7 @@ fn serve(config: &Config, args: &[OsString], telemetry: Telemetry) -> anyhow::Re
     runtime.block_on(panics::essential(async {
         // Before the server starts, so that no signal finds it unprepared.
         let mut signals = Signals::new()?;
-        let host = Host::start(config)?;
+        let host = Host::start(config, Compiler::Child)?;
         announce(&host, telemetry.is_json());
         supervisor::ready();
         let signal = loop {

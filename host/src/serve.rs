@@ -23,6 +23,7 @@ use crate::{
     metrics::Metrics,
     plugin::{
         catalog::Catalog,
+        compiler::Compiler,
         dispatch::{Dispatcher, Threads},
         engine,
         generation::{Generation, Trigger},
@@ -58,13 +59,13 @@ pub struct Host {
 }
 
 impl Host {
-    /// Starts serving with the chosen plugin; the others are loaded in the background.
+    /// Starts serving with the chosen plugin; the others are loaded in the background. All are compiled by `compiler`.
     ///
     /// # Errors
     ///
     /// One sentence that says what is wrong with the settings, or what is in the way. Nothing has
     /// been served then.
-    pub fn start(config: &Config) -> anyhow::Result<Self> {
+    pub fn start(config: &Config, compiler: Compiler) -> anyhow::Result<Self> {
         // Wrong settings are refused before anything is listened on.
         setup::choose(&Catalog::new(config.plugins.plugin_dir.as_deref())?, &config.plugins)?;
         let state_dir = directories::of_state(config.swaps.state_dir.as_deref());
@@ -88,7 +89,15 @@ impl Host {
         let workers = config.workers.map_or_else(server::cores, usize::from);
         let engine = engine::new()?;
         let (plugins, limits) = (&config.plugins, &config.plugin_limits);
-        let setup = Arc::new(Setup::new(&engine, plugins, limits, defaults.clone(), workers, None));
+        let setup = Arc::new(Setup::new(
+            &engine,
+            compiler,
+            plugins,
+            limits,
+            defaults.clone(),
+            workers,
+            None,
+        ));
         let beginning = start::begin(&setup, &journal, &config.swaps)?;
         let serving = beginning.describe();
         let Beginning { plugin, chosen, .. } = beginning;
@@ -119,9 +128,7 @@ impl Host {
         });
         let server = Server::start(listener, &config.server_limits, make_served.collect())?;
         let compilers = Compilers::new(Semaphore::new(1));
-        let compile_time = config.swaps.compile_time();
-        let candidates =
-            Candidates::new(engine, defaults, workers, compile_time, compilers.clone());
+        let candidates = Candidates::new(engine, compiler, defaults, workers, compilers.clone());
         let (swaps, requests) = SwapHandle::new();
         let admin = Admin {
             swaps: swaps.clone(),

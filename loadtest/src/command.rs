@@ -8,6 +8,7 @@ use std::{process, thread};
 
 use anyhow::Context;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tally_host::plugin::compiler::Compiler;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::json::to_json;
@@ -82,7 +83,7 @@ fn drive(options: &Options) -> Result<Report, Failure> {
         }
         TargetOptions::Plugin(plugin) => {
             let key = options.key.as_deref();
-            let target = PluginTarget::load(&plugin.settings, &plugin.limits, key)
+            let target = PluginTarget::load(&plugin.settings, &plugin.limits, key, Compiler::Child)
                 .map_err(Failure::Usage)?;
             load(&target, options)
         }

@@ -2,6 +2,11 @@
 
 use std::process::ExitCode;
 
+use tally_host::plugin::compiler;
+
 fn main() -> ExitCode {
+    if let Some(status) = compiler::compile_if_asked() {
+        return status;
+    }
     tally_loadtest::command::execute(std::env::args_os()).into()
 }

@@ -12,6 +12,7 @@ use tally_host::{
     plugin::{
         call::Operation,
         catalog::{Catalog, KnownPlugin},
+        compiler::Compiler,
         pool::Pool,
         setup::{self, Defaults},
     },
@@ -36,9 +37,14 @@ pub fn run(config: &Config) {
         black_box(native.fetch_add(black_box(1), Ordering::SeqCst));
     });
     let catalog = Catalog::new(None).expect("the bundled plugins are known");
-    let loader =
-        setup::loader(&config.plugins, &config.plugin_limits, Defaults::of_port(0, None), 1)
-            .expect("the engine can be made");
+    let loader = setup::loader(
+        Compiler::InThisProcess,
+        &config.plugins,
+        &config.plugin_limits,
+        Defaults::of_port(0, None),
+        1,
+    )
+    .expect("the engine can be made");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let local = LocalSet::new();
     // A database or a cluster would be measured, not the call.

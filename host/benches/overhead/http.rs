@@ -18,6 +18,7 @@ use tally_host::{
     plugin::{
         call::{CallError, Operation},
         catalog::Catalog,
+        compiler::Compiler,
         dispatch::{Dispatcher, Threads},
         setup::{self, Defaults},
     },
@@ -49,9 +50,14 @@ pub fn run(config: &Config) {
 fn compare(config: &Config, workers: usize) {
     let catalog = Catalog::new(None).expect("the bundled plugins are known");
     let known = catalog.find("shared-memory-atomic").expect("it is bundled");
-    let loader =
-        setup::loader(&config.plugins, &config.plugin_limits, Defaults::of_port(0, None), workers)
-            .expect("the engine can be made");
+    let loader = setup::loader(
+        Compiler::InThisProcess,
+        &config.plugins,
+        &config.plugin_limits,
+        Defaults::of_port(0, None),
+        workers,
+    )
+    .expect("the engine can be made");
     let plugin = loader.load(&known).expect("a bundled plugin loads");
     let native = Native::default();
     let (mut of_native, mut of_plugin) = (Vec::new(), Vec::new());

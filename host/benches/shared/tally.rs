@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use tally_host::config::Cli;
+use tally_host::{config::Cli, plugin::compiler::Compiler};
 use tally_loadtest::{Load, PluginTarget, Progress, Report, Start, Stop, Target, WebTarget, run};
 
 /// More than can be made in any of the runs, which end by the clock.
@@ -18,8 +18,9 @@ const CALLS_MAX: u64 = 1_000_000;
 pub fn in_process(plugin: &str, clients: usize, time: Duration) -> Report {
     let cli = Cli::load(&["tally", "--plugin", plugin].map(OsString::from));
     let config = cli.unwrap_or_else(|error| panic!("{error:?}")).config;
-    let target = PluginTarget::load(&config.plugins, &config.plugin_limits, None)
-        .expect("a bundled plugin loads");
+    let target =
+        PluginTarget::load(&config.plugins, &config.plugin_limits, None, Compiler::InThisProcess)
+            .expect("a bundled plugin loads");
     drive(&target, clients, time)
 }
 

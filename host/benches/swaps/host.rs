@@ -54,7 +54,7 @@ impl Host {
             .env("STORAGE_PATH", disk.path().join("count.txt"))
             .env("SHARED_MEMORY_DIR", memory.path())
             .env("SHARED_MEMORY_NAME", "region")
-            .env("COMPILE_CACHE", env!("CARGO_TARGET_TMPDIR"))
+            .env("COMPILE_CACHE", concat!(env!("CARGO_TARGET_TMPDIR"), "/cache"))
             .stdout(Stdio::piped())
             .stderr(File::create(&log).expect("shared memory can be written"))
             .spawn()

@@ -1,16 +1,6 @@
 //! The plugins: what is known of them, and uploads.
 
-use std::{
-    fs::{self, File},
-    io::{self, Write},
-    path::{Path as FilePath, PathBuf},
-    process,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
-};
+use std::{io, path::PathBuf, sync::Arc};
 
 use axum::{
     Json,
@@ -32,6 +22,7 @@ use crate::{
     },
     swap::{candidate, journal, request::SwapError},
     utc::unix_ms,
+    whole_file,
 };
 
 /// What the paths of uploads begin with.
@@ -39,9 +30,6 @@ pub const UPLOAD_PATH: &str = "/admin/plugins/";
 
 /// Longest name of an uploaded plugin, in characters.
 const NAME_CHARS_MAX: usize = 64;
-
-/// How long the check of an uploaded plugin may take.
-const CHECK_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// Failed attempts that are shown.
 const FAILURES_MAX: usize = 16;
@@ -243,18 +231,19 @@ pub async fn upload(
     })?;
     let setup = shared.admin.status.active().setup.clone();
     let compiler = candidate::compiler(&shared.admin.compilers)?;
+    let time_max = candidate::check_time_max(&setup);
     let checking = task::spawn_blocking(move || {
         let _compiler = compiler;
         check(&setup, name, &wasm).map(|(path, uploaded)| (path, uploaded, wasm))
     });
-    let checked = match timeout(CHECK_TIME_MAX, checking).await {
+    let checked = match timeout(time_max, checking).await {
         Ok(checked) => {
             checked.map_err(|panic| SwapError::Refused(format!("it broke off: {panic}")))
         }
-        Err(_) => Err(SwapError::Refused(format!("it was not checked within {CHECK_TIME_MAX:?}"))),
+        Err(_) => Err(SwapError::Refused(format!("it was not checked within {time_max:?}"))),
     };
     let (path, uploaded, wasm) = checked??;
-    let writing = task::spawn_blocking(move || write_whole(&path, &wasm));
+    let writing = task::spawn_blocking(move || whole_file::replace(&path, &wasm));
     let written = writing.await.unwrap_or_else(|panic| Err(io::Error::other(panic)));
     written.map_err(|error| {
         let name = &uploaded.plugin;
@@ -281,22 +270,4 @@ fn check(setup: &Arc<Setup>, name: String, wasm: &[u8]) -> Result<(PathBuf, Uplo
         .inspect_wasm(&known, wasm)
         .map_err(|error| SwapError::Refused(format!("the plugin {name} was refused: {error:#}")))?;
     Ok((path, Uploaded { plugin: name, digest: inspected.digest, bytes: wasm.len() }))
-}
-
-/// Puts a file in its place in one step, so that nobody reads half of it.
-fn write_whole(path: &FilePath, content: &[u8]) -> io::Result<()> {
-    static UPLOADS: AtomicU64 = AtomicU64::new(0);
-    // A name of its own: two uploads of one name must not write into one file.
-    let number = UPLOADS.fetch_add(1, Ordering::Relaxed);
-    let temporary = path.with_extension(format!("{}-{number}.upload", process::id()));
-    let written = File::create(&temporary).and_then(|mut file| {
-        file.write_all(content)?;
-        file.sync_all()?;
-        fs::rename(&temporary, path)
-    });
-    if written.is_err() {
-        // Best effort: what stays is no .wasm file.
-        let _ = fs::remove_file(&temporary);
-    }
-    written
 }

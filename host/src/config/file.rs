@@ -4,13 +4,16 @@ use std::{
     collections::HashMap,
     env,
     ffi::OsString,
-    fs,
+    io,
     path::{Path, PathBuf},
 };
 
 use clap::Command;
 
-use crate::error::UsageError;
+use crate::{error::UsageError, regular_file};
+
+/// The largest file that is read, in bytes.
+const FILE_BYTES_MAX: u64 = 1 << 20;
 
 /// The values of each entry, by its name, which is that of a flag.
 type Entries = HashMap<String, Vec<String>>;
@@ -46,7 +49,9 @@ fn path(args: &[OsString]) -> Option<PathBuf> {
 
 fn read(path: &Path) -> Result<Entries, UsageError> {
     let shown = path.display();
-    let text = fs::read_to_string(path).map_err(|error| {
+    let read = regular_file::read(path, FILE_BYTES_MAX);
+    let text = read.and_then(|bytes| String::from_utf8(bytes).map_err(io::Error::other));
+    let text = text.map_err(|error| {
         UsageError(format!("can't read the configuration file {shown}: {error}"))
     })?;
     let table: toml::Table = text.parse().map_err(|error: toml::de::Error| {

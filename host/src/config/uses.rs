@@ -8,12 +8,14 @@ use crate::error::UsageError;
 const ADMIN: [&str; 4] = ["admin", "admin-listen", "admin-token-file", "state-dir"];
 
 /// What a plugin is listed by.
-const PLUGINS: [&str; 8] = [
+const PLUGINS: [&str; 10] = [
     "plugin",
     "plugin-dir",
     "grant",
     "plugin-config",
     "compile-cache",
+    "compile-time-max",
+    "compile-memory-max",
     "plugin-file-max",
     "plugin-memory-max",
     "log-format",

@@ -123,7 +123,8 @@ impl Catalog {
             let names: Vec<&str> = self.plugins.iter().map(|plugin| plugin.name.as_str()).collect();
             return Err(UsageError::unknown("plugin", choice, &names));
         }
-        if !path.is_file() {
+        // Whether it is a file is for the one to say who opens it.
+        if path.symlink_metadata().is_err() {
             return Err(UsageError(format!("there is no plugin file {choice}")));
         }
         Ok(KnownPlugin::file(path.to_path_buf(), &self.plugins))

@@ -46,6 +46,17 @@ pub struct PluginLimits {
     #[arg(long, env, value_name = "MIB", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub plugin_file_max: u32,
 
+    /// Time that the compiler may take for a plugin, in ms (100 to 600000).
+    #[arg(long, env, value_name = "MS", default_value_t = 30_000, value_parser = clap::value_parser!(u32).range(100..=600_000))]
+    pub compile_time_max: u32,
+
+    /// Memory that the compiler may take for a plugin, in MiB (64 to 65536).
+    ///
+    /// At most two plugins are compiled at a time, each in a process of its own: one that was asked for and one in the
+    /// background.
+    #[arg(long, env, value_name = "MIB", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(64..=65_536))]
+    pub compile_memory_max: u32,
+
     /// Longest wait of a plugin for a lock, in ms (0 to 600000).
     #[arg(long, env, value_name = "MS", default_value_t = 5_000, value_parser = clap::value_parser!(u32).range(0..=600_000))]
     pub lock_wait_max: u32,
@@ -64,6 +75,16 @@ impl PluginLimits {
     /// [`Self::plugin_file_max`] in bytes.
     pub fn file_bytes_max(&self) -> u64 {
         u64::from(self.plugin_file_max) * 1024 * 1024
+    }
+
+    /// [`Self::compile_time_max`] as a duration.
+    pub fn compile_time(&self) -> Duration {
+        Duration::from_millis(self.compile_time_max.into())
+    }
+
+    /// [`Self::compile_memory_max`] in bytes.
+    pub fn compile_memory_bytes(&self) -> u64 {
+        u64::from(self.compile_memory_max) * 1024 * 1024
     }
 
     /// [`Self::call_time_max`] as a duration.

@@ -12,6 +12,8 @@ use super::{
     cache::CompileCache,
     call::TrapReason,
     catalog::{KnownPlugin, Source},
+    compiled,
+    compiler::Compiler,
     exports::Exports,
     grants::Lender,
     limits::PluginLimits,
@@ -160,20 +162,22 @@ impl Plugin {
 /// Loads plugins.
 pub struct Loader {
     engine: Engine,
+    compiler: Compiler,
     lender: Lender,
     limits: PluginLimits,
     cache: Option<CompileCache>,
 }
 
 impl Loader {
-    /// A loader that grants what `lender` lends.
+    /// A loader that grants what `lender` lends, and has plugins compiled by `compiler`.
     pub fn new(
         engine: Engine,
+        compiler: Compiler,
         lender: Lender,
         limits: PluginLimits,
         cache: Option<CompileCache>,
     ) -> Self {
-        Self { engine, lender, limits, cache }
+        Self { engine, compiler, lender, limits, cache }
     }
 
     /// What plugins are lent by.
@@ -247,14 +251,16 @@ impl Loader {
     }
 
     fn compile(&self, wasm: &[u8]) -> anyhow::Result<Component> {
-        let cached = self.cache.as_ref().and_then(|cache| cache.load(&self.engine, wasm));
+        let name = compiled::name(&self.engine, wasm);
+        let cached = self.cache.as_ref().and_then(|cache| cache.load(&self.engine, &name));
         if let Some(component) = cached {
             return Ok(component);
         }
-        let component = Component::from_binary(&self.engine, wasm)
-            .map_err(|error| anyhow::anyhow!("it does not compile: {error:#}"))?;
+        let compiled = self.compiler.compile(&self.engine, wasm, &self.limits)?;
+        let component = compiled::load(&self.engine, &name, &compiled)
+            .context("what its compiler has written can't be loaded")?;
         if let Some(cache) = &self.cache
-            && let Err(error) = cache.store(&self.engine, wasm, &component)
+            && let Err(error) = cache.store(&name, &compiled)
         {
             tracing::warn!(
                 "the compile cache can't be written, so the next start compiles again: {error:#}"

@@ -3,6 +3,8 @@
 pub mod cache;
 pub mod call;
 pub mod catalog;
+mod compiled;
+pub mod compiler;
 pub mod dispatch;
 pub mod engine;
 pub mod entries;

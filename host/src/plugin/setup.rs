@@ -2,7 +2,7 @@
 
 use std::{
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use wasmtime::Engine;
@@ -10,6 +10,7 @@ use wasmtime::Engine;
 use super::{
     cache::CompileCache,
     catalog::{Catalog, KnownPlugin, Source},
+    compiler::Compiler,
     engine,
     grants::Lender,
     limits::PluginLimits,
@@ -55,10 +56,11 @@ pub struct Setup {
 }
 
 impl Setup {
-    /// A setup without a plugin loaded. All setups of a process share one `engine`, and this one what
+    /// A setup without a plugin loaded. All setups of a process share one `engine` and `compiler`, and this one what
     /// `before` has that is the same for both; the other arguments are as for [`loader`].
     pub fn new(
         engine: &Engine,
+        compiler: Compiler,
         settings: &PluginSettings,
         limits: &PluginLimits,
         defaults: Defaults,
@@ -70,7 +72,13 @@ impl Setup {
         Self {
             settings: settings.clone(),
             limits: limits.clone(),
-            loader: Loader::new(engine.clone(), lender, limits.clone(), compile_cache(settings)),
+            loader: Loader::new(
+                engine.clone(),
+                compiler,
+                lender,
+                limits.clone(),
+                compile_cache(settings),
+            ),
             registry: Registry::default(),
         }
     }
@@ -161,9 +169,11 @@ impl Setup {
         }
     }
 
-    /// Loads all known plugins that were not, one after the other. One that fails is kept with its
-    /// reason, and the others go on.
+    /// Loads all known plugins that were not, one after the other, in whichever setups of this process. One that fails is
+    /// kept with its reason, and the others go on.
     pub fn load_all(&self) {
+        static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+        let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
         let catalog = match self.catalog() {
             Ok(catalog) => catalog,
             Err(error) => return tracing::warn!("{error}"),
@@ -211,19 +221,20 @@ fn find_chosen(catalog: &Catalog, settings: &PluginSettings) -> Result<KnownPlug
     }
 }
 
-/// A loader as the settings want it, of plugins that are called on `threads` threads, with an engine of
-/// its own.
+/// A loader as the settings want it, of plugins that `compiler` compiles and that are called on `threads` threads, with an
+/// engine of its own.
 ///
 /// # Errors
 ///
 /// When the engine can't be made on this machine.
 pub fn loader(
+    compiler: Compiler,
     settings: &PluginSettings,
     limits: &PluginLimits,
     defaults: Defaults,
     threads: usize,
 ) -> anyhow::Result<Loader> {
-    Ok(Setup::new(&engine::new()?, settings, limits, defaults, threads, None).loader)
+    Ok(Setup::new(&engine::new()?, compiler, settings, limits, defaults, threads, None).loader)
 }
 
 /// The compile cache; none when it is off or can't be used, which costs time and nothing else.
@@ -234,7 +245,10 @@ fn compile_cache(settings: &PluginSettings) -> Option<CompileCache> {
     }
     CompileCache::open(&directory)
         .inspect_err(|error| {
-            tracing::warn!("no compile cache in {}: {error}", directory.display());
+            let shown = directory.display();
+            tracing::warn!(
+                "there is no compile cache in {shown}, so each start compiles again: {error:#}"
+            );
         })
         .ok()
 }

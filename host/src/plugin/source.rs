@@ -2,7 +2,7 @@
 
 use std::{
     borrow::Cow,
-    fs::{File, Metadata},
+    fs::{Metadata, OpenOptions},
     io::Read,
     os::unix::fs::MetadataExt,
     path::Path,
@@ -12,6 +12,7 @@ use anyhow::{Context, bail};
 use sha2::{Digest, Sha256};
 
 use super::{catalog::Source, limits::PluginLimits};
+use crate::regular_file;
 
 /// How a component begins; a core module has another version in bytes 4 to 7.
 const COMPONENT_HEADER: [u8; 8] = *b"\0asm\x0d\0\x01\0";
@@ -52,7 +53,8 @@ pub fn check_header(wasm: &[u8]) -> anyhow::Result<()> {
 fn read_file(path: &Path, limits: &PluginLimits) -> anyhow::Result<Vec<u8>> {
     let size_max = limits.file_bytes_max();
     let shown = path.display();
-    let mut file = File::open(path).with_context(|| format!("can't open {shown}"))?;
+    let mut file = regular_file::open(path, OpenOptions::new().read(true))
+        .with_context(|| format!("can't open {shown}"))?;
     let cant_read = || format!("can't read {shown}");
     let before = file.metadata().with_context(cant_read)?;
     let mut wasm = Vec::new();

@@ -17,6 +17,7 @@ use crate::{
     config::PluginSettings,
     plugin::{
         catalog::{Catalog, KnownPlugin, Source},
+        compiler::Compiler,
         generation::{Choice, Generation},
         limits::PluginLimits,
         loader::Plugin,
@@ -36,29 +37,31 @@ pub struct Candidate {
     pub chosen: Choice,
 }
 
-/// Who may have a plugin compiled: one at a time, swaps and uploads together, so that a plugin that takes long
-/// keeps no more than one core busy.
+/// How long all may take that makes a plugin ready, but its compilation.
+const READ_TIME_MAX: Duration = Duration::from_secs(5);
+
+/// Who may have a plugin compiled: one at a time, swaps and uploads together.
 pub type Compilers = Arc<Semaphore>;
 
 /// Finds candidates.
 pub struct Candidates {
     engine: Engine,
+    compiler: Compiler,
     defaults: Defaults,
     threads: usize,
-    compile_time_max: Duration,
     compilers: Compilers,
 }
 
 impl Candidates {
-    /// Finds plugins for `engine`; `defaults` and `threads` are as for [`Setup::new`].
+    /// Finds plugins for `engine`; `compiler`, `defaults` and `threads` are as for [`Setup::new`].
     pub fn new(
         engine: Engine,
+        compiler: Compiler,
         defaults: Defaults,
         threads: usize,
-        compile_time_max: Duration,
         compilers: Compilers,
     ) -> Self {
-        Self { engine, defaults, threads, compile_time_max, compilers }
+        Self { engine, compiler, defaults, threads, compilers }
     }
 
     /// What `change` asks for; none if it is what serves already.
@@ -92,9 +95,18 @@ impl Candidates {
         let setup = if same {
             active.read.clone()
         } else {
-            let (defaults, threads) = (self.defaults.clone(), self.threads);
+            let (compiler, defaults, threads) =
+                (self.compiler, self.defaults.clone(), self.threads);
             let before = Some(&*active.setup);
-            Arc::new(Setup::new(&self.engine, settings, limits, defaults, threads, before))
+            Arc::new(Setup::new(
+                &self.engine,
+                compiler,
+                settings,
+                limits,
+                defaults,
+                threads,
+                before,
+            ))
         };
         let known = setup.chosen().map_err(unknown)?;
         let active_is_other = *active.plugin.source() != known.source;
@@ -155,18 +167,18 @@ impl Candidates {
         }
         let compiler = compiler(&self.compilers)?;
         let name = known.name.clone();
+        let time_max = check_time_max(&setup);
         let loading = task::spawn_blocking(move || {
             let _compiler = compiler;
             setup.load(&known)
         });
-        match timeout(self.compile_time_max, loading).await {
+        match timeout(time_max, loading).await {
             Ok(Ok(loaded)) => loaded.map_err(|error| SwapError::Refused(format!("{error:#}"))),
             Ok(Err(panic)) => {
                 Err(SwapError::Refused(format!("can't load the plugin {name}: {panic}")))
             }
             Err(_) => Err(SwapError::Refused(format!(
-                "can't load the plugin {name}: it was not compiled within --compile-time-max ({} ms)",
-                self.compile_time_max.as_millis()
+                "can't load the plugin {name}: it was not read, compiled and checked within {time_max:?}"
             ))),
         }
     }
@@ -175,6 +187,12 @@ impl Candidates {
 /// `plugin` in the place of the one that is active, though the settings say nothing new.
 fn beside(active: &Generation, plugin: Arc<Plugin>, setup: Arc<Setup>) -> Candidate {
     Candidate { plugin, setup, read: active.read.clone(), chosen: active.chosen.clone() }
+}
+
+/// How long a plugin may take until it is compiled and checked. Only a file system that does not answer takes longer:
+/// the compiler has a limit of its own, which comes before.
+pub fn check_time_max(setup: &Setup) -> Duration {
+    setup.settings().1.compile_time() + READ_TIME_MAX
 }
 
 /// The right to have a plugin compiled.

@@ -57,7 +57,7 @@ async fn glance(directory: PathBuf) -> HashMap<PathBuf, Glance> {
 fn glance_at(directory: &Path) -> HashMap<PathBuf, Glance> {
     let files = catalog::wasm_files(directory).unwrap_or_default();
     let glances = files.into_iter().filter_map(|path| {
-        let file = fs::metadata(&path).ok()?;
+        let file = fs::symlink_metadata(&path).ok()?;
         Some((path, (file.len(), file.ino(), file.ctime(), file.ctime_nsec())))
     });
     glances.collect()

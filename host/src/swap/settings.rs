@@ -42,10 +42,6 @@ pub struct SwapSettings {
     #[arg(long, env, value_name = "MS", default_value_t = 10_000, value_parser = value_parser!(u32).range(0..=600_000))]
     pub swap_drain_max: u32,
 
-    /// Time that the compiler may take for a plugin, in ms (100 to 600000).
-    #[arg(long, env, value_name = "MS", default_value_t = 10_000, value_parser = value_parser!(u32).range(100..=600_000))]
-    pub compile_time_max: u32,
-
     /// Time between two calls of the function tick, of plugins that export it, in ms (10 to 3600000).
     #[arg(long, env, value_name = "MS", default_value_t = 5_000, value_parser = value_parser!(u32).range(10..=3_600_000))]
     pub tick_interval: u32,
@@ -87,11 +83,6 @@ impl SwapSettings {
     /// [`Self::swap_drain_max`] as a duration.
     pub fn drain_max(&self) -> Duration {
         Duration::from_millis(self.swap_drain_max.into())
-    }
-
-    /// [`Self::compile_time_max`] as a duration.
-    pub fn compile_time(&self) -> Duration {
-        Duration::from_millis(self.compile_time_max.into())
     }
 
     /// [`Self::tick_interval`] as a duration.

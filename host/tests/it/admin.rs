@@ -7,17 +7,10 @@ use std::{
 };
 
 use crate::support::{
-    Answer, Sandbox, Tally, ask, ask_admin, bundled, events, overview, send, swap, wait_until,
+    Sandbox, ask, ask_admin, bundled, events, overview, send, swap, upload, wait_until,
 };
 
 const TOKEN: &str = "0123456789abcdef";
-
-fn upload(tally: &Tally, name: &str, wasm: &[u8]) -> Answer {
-    let head = tally.admin_head(&format!("PUT /admin/plugins/{name}"));
-    let head = format!("{head}connection: close\r\ncontent-type: application/wasm\r\n");
-    let head = format!("{head}content-length: {}\r\n\r\n", wasm.len());
-    send(tally.admin(), [head.as_bytes(), wasm].concat())
-}
 
 fn atomic() -> &'static [u8] {
     bundled("shared-memory-atomic")

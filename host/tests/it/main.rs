@@ -12,6 +12,8 @@ mod carrying;
 mod carrying_failures;
 /// The commands other than serving.
 mod commands;
+/// What compiling a hostile plugin costs, and what stays of it.
+mod compiling;
 /// Cursors of listings that are none.
 mod cursors;
 /// The dashboard in a browser.
@@ -70,6 +72,8 @@ mod schemathesis;
 mod slow_clients;
 /// Plugins that take longer than anybody waits for them.
 mod slow_plugins;
+/// Files that are none: named pipes, devices, directories and links.
+mod special_files;
 /// What the program says when it is started wrongly, and where settings come from.
 mod starting;
 /// The end of the process.

@@ -19,6 +19,7 @@ use tally_host::{
     panics,
     plugin::{
         catalog::Catalog,
+        compiler::Compiler,
         dispatch::{Dispatcher, Threads},
         engine,
         generation::{Choice, Generation, Trigger},
@@ -41,7 +42,7 @@ use tokio::{
     task::{LocalSet, spawn_local},
 };
 
-use crate::support::{Connection, Sandbox, wait_until};
+use crate::support::{COMPILE_CACHE, Connection, Sandbox, wait_until};
 
 /// Where this is set, a test is the process that is to end, and works in the directory that it names.
 const DIRECTORY: &str = "TALLY_TEST_DIRECTORY";
@@ -148,7 +149,8 @@ fn load(config: &Config) -> (Arc<Setup>, Arc<Plugin>) {
     let (plugins, limits) = (&config.plugins, &config.plugin_limits);
     let engine = engine::new().unwrap();
     let defaults = Defaults::of_port(1, None);
-    let setup = Arc::new(Setup::new(&engine, plugins, limits, defaults, 1, None));
+    let setup =
+        Arc::new(Setup::new(&engine, Compiler::InThisProcess, plugins, limits, defaults, 1, None));
     let known = setup::choose(&Catalog::new(None).unwrap(), plugins).unwrap();
     let plugin = setup.load(&known).unwrap();
     (setup, plugin)
@@ -196,7 +198,7 @@ fn start_a_control_thread_that_panics(region: &PathBuf) -> Control {
     fs::create_dir(region).unwrap();
     let args =
         ["--plugin", "shared-memory-atomic", "--shared-memory-dir", region.to_str().unwrap()];
-    let config = settings(&[&args[..], &["--compile-cache", env!("CARGO_TARGET_TMPDIR")]].concat());
+    let config = settings(&[&args[..], &["--compile-cache", COMPILE_CACHE]].concat());
     let (setup, plugin) = load(&config);
     let (_, mut seats) = Threads::new(&plugin, 1);
     let since = SystemTime::now();
@@ -253,7 +255,7 @@ fn call_what_panics_on_the_control_thread(directory: &Path) {
         let capacity = ["--shared-memory-capacity", "2000", "--state-dir", place];
         let file = ["--storage-path", file.to_str().unwrap(), "--plugin", plugin];
         let free = ["--host", "127.0.0.1", "--port", "0", "--admin-listen", "off"];
-        let cache = ["--compile-cache", env!("CARGO_TARGET_TMPDIR")];
+        let cache = ["--compile-cache", COMPILE_CACHE];
         read_settings(&[&memory[..], &capacity, &file, &free, &cache].concat())
     };
     let runtime = runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -264,7 +266,7 @@ fn call_what_panics_on_the_control_thread(directory: &Path) {
 }
 
 async fn check_that_a_trial_that_panics_is_a_refusal(config: &Config) {
-    let host = Host::start(config).unwrap();
+    let host = Host::start(config, Compiler::InThisProcess).unwrap();
     let change = Change::Plugin("shared-memory-atomic".into());
     let swapped = host.swaps().swap(change, Terms::default(), Trigger::Api).await;
     let why = swapped.expect_err("it is not swapped").to_string();

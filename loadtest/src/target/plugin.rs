@@ -8,6 +8,7 @@ use tally_host::config::PluginSettings;
 use tally_host::keys::DEFAULT_KEY;
 use tally_host::plugin::call::{CallError, Operation};
 use tally_host::plugin::catalog::Catalog;
+use tally_host::plugin::compiler::Compiler;
 use tally_host::plugin::limits::PluginLimits;
 use tally_host::plugin::loader::Plugin;
 use tally_host::plugin::pool::Pool;
@@ -28,7 +29,7 @@ pub struct PluginTarget {
 }
 
 impl PluginTarget {
-    /// Loads the plugin that `settings` choose, as the host does.
+    /// Loads the plugin that `settings` choose, as the host does, and has it compiled by `compiler`.
     ///
     /// A run resets the counter, so storage that the settings do not name is not the host's usual one but scratch:
     /// it is made for this run and removed after it.
@@ -40,6 +41,7 @@ impl PluginTarget {
         settings: &PluginSettings,
         limits: &PluginLimits,
         key: Option<&str>,
+        compiler: Compiler,
     ) -> anyhow::Result<PluginTarget> {
         let catalog = Catalog::new(settings.plugin_dir.as_deref())?;
         let known = setup::choose(&catalog, settings)?;
@@ -59,7 +61,7 @@ impl PluginTarget {
         }
         // Each client has a pool of its own, and so a connection of its own.
         settings.database.db_connections_max = 1;
-        let loader = setup::loader(&settings, limits, Defaults::of_port(0, None), 1)?;
+        let loader = setup::loader(compiler, &settings, limits, Defaults::of_port(0, None), 1)?;
         let plugin = loader.load(&known)?;
         plugin.check_grants()?;
         let key = key.unwrap_or(DEFAULT_KEY).to_owned();

@@ -268,7 +268,7 @@ fn each_method_of_counting_in_a_database_is_driven_and_judged() {
             "--n-calls-per-client",
             "50",
             "--compile-cache",
-            env!("CARGO_TARGET_TMPDIR"),
+            concat!(env!("CARGO_TARGET_TMPDIR"), "/cache"),
             "--db-checkout-wait-max",
             "20000",
         ];
@@ -327,7 +327,7 @@ fn each_method_of_counting_in_hazelcast_is_driven_and_judged() {
             "--n-calls-per-client",
             "50",
             "--compile-cache",
-            env!("CARGO_TARGET_TMPDIR"),
+            concat!(env!("CARGO_TARGET_TMPDIR"), "/cache"),
         ];
         let env = [
             ("HZ_CLUSTER_MEMBERS", members.as_str()),

@@ -9,7 +9,7 @@ pub use tally_plugin::wasi::filesystem::types::ErrorCode;
 /// A directory; all paths are within it.
 pub trait Directory {
     type File: File;
-    /// Opens a file that exists, to read and write.
+    /// Opens a file that exists, to read and write. A link is not followed, so that no path leads to another key's file.
     fn open(&self, path: &str) -> Result<Self::File, ErrorCode>;
     /// Makes a file where there is nothing.
     fn create(&self, path: &str) -> Result<Self::File, ErrorCode>;
@@ -37,7 +37,7 @@ impl Directory for Descriptor {
 
     fn open(&self, path: &str) -> Result<Descriptor, ErrorCode> {
         let flags = DescriptorFlags::READ | DescriptorFlags::WRITE;
-        self.open_at(PathFlags::SYMLINK_FOLLOW, path, OpenFlags::empty(), flags)
+        self.open_at(PathFlags::empty(), path, OpenFlags::empty(), flags)
     }
 
     fn create(&self, path: &str) -> Result<Descriptor, ErrorCode> {

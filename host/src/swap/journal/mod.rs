@@ -6,7 +6,7 @@
 use std::{
     cell::Cell,
     fs::{self, File},
-    io::{self, Write},
+    io,
     path::{Path, PathBuf},
     sync::Arc,
     time::SystemTime,
@@ -17,8 +17,13 @@ use serde::{Deserialize, Serialize};
 use super::holdings::Holdings;
 use crate::{
     plugin::generation::{Choice, Generation},
+    regular_file,
     utc::unix_ms,
+    whole_file,
 };
+
+/// The longest record that is read, in bytes.
+const RECORD_BYTES_MAX: u64 = 1 << 20;
 
 /// What is remembered.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -144,7 +149,7 @@ impl Journal {
     /// When the file can't be read: what it says must not be lost.
     pub fn last(&self) -> anyhow::Result<Option<Record>> {
         let Some(path) = &self.path else { return Ok(None) };
-        let content = match fs::read(path) {
+        let content = match regular_file::read(path, RECORD_BYTES_MAX) {
             // What can't exist says nothing; it is told when something is to be remembered.
             Err(error)
                 if matches!(
@@ -186,8 +191,8 @@ impl Journal {
         let directory = path.parent().unwrap_or(Path::new("."));
         let probe = path.with_extension("probe");
         fs::create_dir_all(directory)
-            .and_then(|()| File::create(&probe))
-            .and_then(|_| fs::remove_file(&probe))
+            .and_then(|()| whole_file::replace(&probe, b""))
+            .and_then(|()| fs::remove_file(&probe))
             .map_err(|error| self.cant_write(&error))
     }
 
@@ -210,11 +215,7 @@ impl Journal {
         let directory = path.parent().unwrap_or(Path::new("."));
         let write = || -> io::Result<()> {
             fs::create_dir_all(directory)?;
-            let temporary = path.with_extension("tmp");
-            let mut file = File::create(&temporary)?;
-            file.write_all(&serde_json::to_vec_pretty(record)?)?;
-            file.sync_all()?;
-            fs::rename(&temporary, path)?;
+            whole_file::replace(path, &serde_json::to_vec_pretty(record)?)?;
             File::open(directory)?.sync_all()
         };
         write().map_err(|error| self.cant_write(&error))

@@ -56,3 +56,45 @@ pub fn slow_to_compile(wasm: &[u8]) -> Vec<u8> {
     assert!(largest.len() > 10_000);
     [wasm, &largest.repeat(2_000_000 / largest.len())].concat()
 }
+
+/// `wasm` with one more core module, small and never used, whose only function has `loops` loops in each other that all
+/// change `locals` variables. A compiler that tracks each variable through each loop needs memory and time for the
+/// product of both.
+pub fn bomb(wasm: &[u8], loops: u32, locals: u32) -> Vec<u8> {
+    let mut code = vec![1];
+    code.extend(leb128(locals));
+    code.push(I32);
+    code.extend([0x03, 0x40].repeat(loops as usize));
+    for local in (0..locals).map(leb128) {
+        // local.get, i32.const 1, i32.add, local.set
+        code.extend([&[0x20], &*local, &[0x41, 1, 0x6a, 0x21], &local].concat());
+    }
+    // Each loop begins again while the first of them is not 0.
+    code.extend([0x20, 0, 0x0d, 0, 0x0b].repeat(loops as usize));
+    code.push(0x0b);
+    let body = [leb128(code.len() as u32), code].concat();
+    let module = [
+        b"\0asm\x01\0\0\0".to_vec(),
+        section(1, &[1, 0x60, 0, 0]),
+        section(3, &[1, 0]),
+        section(10, &[&[1], &*body].concat()),
+    ]
+    .concat();
+    [wasm, &section(1, &module)].concat()
+}
+
+const I32: u8 = 0x7f;
+
+fn section(id: u8, content: &[u8]) -> Vec<u8> {
+    [&[id], &*leb128(content.len() as u32), content].concat()
+}
+
+fn leb128(mut number: u32) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    while number >= 0x80 {
+        bytes.push(number as u8 | 0x80);
+        number >>= 7;
+    }
+    bytes.push(number as u8);
+    bytes
+}

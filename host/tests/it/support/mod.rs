@@ -11,18 +11,18 @@ mod service;
 
 pub use browser::Browser;
 pub use client::{Answer, Connection, ask, send};
-pub use components::{another_build, another_build_in, bundled, renamed, slow_to_compile};
+pub use components::{another_build, another_build_in, bomb, bundled, renamed, slow_to_compile};
 pub use guests::{foreign_guest, guest};
 pub use hazelcast::{Hazelcast, PATIENT};
 pub use postgresql::{Cluster, Database, PATIENT_FLAGS, Session};
-pub use process::{Sandbox, Tally, own_port};
+pub use process::{COMPILE_CACHE, Sandbox, Tally, own_port};
 
 use std::{
     ffi::OsString,
     time::{Duration, Instant},
 };
 
-use tally_host::{client::Endpoint, config::Cli};
+use tally_host::{client::Endpoint, config::Cli, plugin::compiler::Compiler};
 use tally_loadtest::{
     Load, PluginTarget, Progress, Report, Start, Stop, Swaps, WebTarget, run, run_with_swaps,
 };
@@ -59,10 +59,12 @@ pub fn load(tally: &Tally, clients: usize, calls: u64) -> Report {
 
 /// As [`load`], on a plugin in this process and on the storage that `settings` name, or scratch storage.
 pub fn load_in_process(plugin: &str, settings: &[&str], clients: usize, calls: u64) -> Report {
-    let args = ["tally", "--plugin", plugin, "--compile-cache", env!("CARGO_TARGET_TMPDIR")];
+    let args = ["tally", "--plugin", plugin, "--compile-cache", COMPILE_CACHE];
     let args: Vec<_> = args.iter().chain(settings).map(OsString::from).collect();
     let config = Cli::load(&args).unwrap().config;
-    let target = PluginTarget::load(&config.plugins, &config.plugin_limits, None).unwrap();
+    let target =
+        PluginTarget::load(&config.plugins, &config.plugin_limits, None, Compiler::InThisProcess)
+            .unwrap();
     run(&target, &from_zero(clients, calls), &Progress::silent(), &Stop::default()).unwrap()
 }
 
@@ -136,6 +138,14 @@ pub fn events(tally: &Tally) -> Connection {
     let mut events = Connection::open(tally.admin());
     events.write((tally.admin_head("GET /admin/events") + "\r\n").as_bytes()).unwrap();
     events
+}
+
+/// Uploads a plugin.
+pub fn upload(tally: &Tally, name: &str, wasm: &[u8]) -> Answer {
+    let (host, length) = (tally.admin(), wasm.len());
+    let head =
+        format!("PUT /admin/plugins/{name} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n");
+    send(host, [format!("{head}content-length: {length}\r\n\r\n").as_bytes(), wasm].concat())
 }
 
 /// Swaps to `plugin`.

@@ -23,6 +23,9 @@ const END_TIME_MAX: Duration = Duration::from_secs(30);
 /// How long a program may take that is not to serve: with an empty compile cache it compiles all plugins.
 const RUN_TIME_MAX: Duration = Duration::from_secs(120);
 
+/// The compile cache of all tests; who makes it is the only one who can write to it.
+pub const COMPILE_CACHE: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/cache");
+
 /// A directory for regions, locks and files, removed at the end. Hosts in one share their storage.
 pub struct Sandbox {
     directory: tempfile::TempDir,
@@ -122,7 +125,7 @@ impl Sandbox {
             .env("SHARED_MEMORY_DIR", self.path())
             .env("SHARED_MEMORY_NAME", "region")
             .env("STORAGE_PATH", self.storage())
-            .env("COMPILE_CACHE", env!("CARGO_TARGET_TMPDIR"))
+            .env("COMPILE_CACHE", COMPILE_CACHE)
             .env("PLUGIN", "shared-memory-atomic")
             .env("LOG_FORMAT", "text")
             .args(args);
@@ -181,6 +184,13 @@ pub fn own_port() -> String {
             return port.to_string();
         }
     }
+}
+
+/// The parent of a process; none where there is no such process.
+fn parent(pid: u32) -> Option<u32> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // Behind the name, which may hold anything, are the state and the parent.
+    stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
 }
 
 /// A host that serves; killed when it is dropped.
@@ -245,6 +255,25 @@ impl Tally {
     pub fn signal(&self, signal: Signal) {
         let pid = Pid::from_raw(self.child.id().cast_signed()).unwrap();
         kill_process(pid, signal).unwrap();
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The processes that it has started and that have not ended, or that it has not taken notice of.
+    pub fn children(&self) -> Vec<u32> {
+        let processes = fs::read_dir("/proc").unwrap();
+        let pids = processes.filter_map(|entry| entry.unwrap().file_name().to_str()?.parse().ok());
+        pids.filter(|pid| parent(*pid) == Some(self.pid())).collect()
+    }
+
+    /// A line of what the kernel says of its memory, in KiB.
+    pub fn memory_kib(&self, line: &str) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let value = status.lines().find_map(|found| found.strip_prefix(line)).unwrap();
+        value.trim_matches(|c: char| !c.is_ascii_digit()).parse().unwrap()
     }
 
     /// Waits for its end.

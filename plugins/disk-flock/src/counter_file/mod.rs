@@ -54,7 +54,9 @@ impl<D: Directory> Files<D> {
         let temporary = format!("{path}.tmp");
         let _ = self.directory.remove(&temporary);
         let failed = |code| self.failed("make", path, code);
-        let linked = self.write_temporary(&temporary, value).map_err(failed).map(|()| {
+        let written = self.write_temporary(&temporary, value);
+        let written = written.map_err(|code| self.failed("make", &temporary, code));
+        let linked = written.map(|()| {
             match self.directory.link(&temporary, path) {
                 // A file system without links.
                 Err(ErrorCode::Unsupported | ErrorCode::NotPermitted) => {
@@ -121,7 +123,7 @@ impl<D: Directory> Files<D> {
 
     /// An error of what changed nothing.
     pub fn failed(&self, action: &str, path: &str, code: ErrorCode) -> Error {
-        let why = format!("can't {action} {}/{path}: {}", self.shown, code.name());
+        let why = format!("can't {action} {}/{path}: {}", self.shown, in_words(code));
         match code {
             ErrorCode::InsufficientSpace | ErrorCode::Quota => Error::Full(why),
             _ => Error::Unavailable(why),
@@ -129,7 +131,7 @@ impl<D: Directory> Files<D> {
     }
 
     fn unknown(&self, action: &str, path: &str, code: ErrorCode) -> Error {
-        Error::OutcomeUnknown(format!("can't {action} {}/{path}: {}", self.shown, code.name()))
+        Error::OutcomeUnknown(format!("can't {action} {}/{path}: {}", self.shown, in_words(code)))
     }
 }
 
@@ -213,6 +215,19 @@ impl<D: Directory> CounterFile<'_, D> {
             self.mark();
         }
         restored
+    }
+}
+
+/// What a code means for a file of ours, where that is not what it says.
+fn in_words(code: ErrorCode) -> &'static str {
+    match code {
+        ErrorCode::Exist => "something that can't be removed is there",
+        ErrorCode::IsDirectory => "it is a directory, not a regular file",
+        ErrorCode::Loop => "it is a symbolic link, which is not followed",
+        ErrorCode::InvalidSeek | ErrorCode::NoSuchDevice => {
+            "it is a named pipe, a socket or a device, not a regular file"
+        }
+        code => code.name(),
     }
 }
 

@@ -136,6 +136,7 @@ fn outcome(error: &CallError) -> &'static str {
         CallError::Refused(_) | CallError::InvalidCursor(_) => "refused",
         CallError::Trapped(_) => "trapped",
         CallError::TimedOut => "timed_out",
+        CallError::BrokenOff => "broken_off",
         _ => "not_begun",
     }
 }

@@ -37,6 +37,8 @@ pub enum CallError {
     Trapped(TrapReason),
     /// The call took longer than it may; it goes on, and whether it will count is unknown.
     TimedOut,
+    /// A forced swap broke the call off; whether it counted is unknown.
+    BrokenOff,
     /// Too many calls are waiting for an instance; this one was not begun.
     QueueFull,
     /// No instance was free for as long as a call may take; this one was not begun.
@@ -53,7 +55,10 @@ impl CallError {
     /// Whether nobody can say if the call counted.
     pub fn outcome_is_unknown(&self) -> bool {
         match self {
-            Self::Trapped(_) | Self::TimedOut | Self::Refused(Error::OutcomeUnknown(_)) => true,
+            Self::Trapped(_)
+            | Self::TimedOut
+            | Self::BrokenOff
+            | Self::Refused(Error::OutcomeUnknown(_)) => true,
             Self::Refused(_)
             | Self::InvalidCursor(_)
             | Self::QueueFull
@@ -89,6 +94,9 @@ impl fmt::Display for CallError {
             Self::Trapped(reason) => write!(f, "the plugin broke off: {reason}; {UNKNOWN}"),
             Self::TimedOut => {
                 write!(f, "the plugin did not answer within --call-time-max; {UNKNOWN}")
+            }
+            Self::BrokenOff => {
+                write!(f, "a forced swap of the plugin broke this call off; {UNKNOWN}")
             }
             Self::QueueFull => f.write_str("too many calls are waiting; this one was not begun"),
             Self::QueuedTooLong => f.write_str(

@@ -4,12 +4,14 @@ use std::{
     cell::{Cell, RefCell},
     rc::Rc,
     sync::Arc,
+    time::Duration,
 };
 
 use tokio::{
-    sync::{Notify, OwnedSemaphorePermit, Semaphore},
-    task,
-    time::timeout,
+    select,
+    sync::{Notify, OwnedSemaphorePermit, Semaphore, watch},
+    task::{self, JoinError, JoinHandle},
+    time::{Instant, timeout, timeout_at},
 };
 
 use super::{
@@ -17,11 +19,14 @@ use super::{
     instance::Instance,
     loader::Plugin,
 };
-use crate::capabilities::OnThread;
+use crate::{capabilities::OnThread, keys::DEFAULT_KEY};
 
 /// How many times the longest call a call may go on whose caller has stopped waiting. By then it is
 /// not a slow step that is waited for but one that never ends, such as a plugin that sleeps.
 const UNHEARD_CALL_TIME_FACTOR: u32 = 10;
+
+/// How long calls that are broken off may take to end, which they do when their thread comes to it.
+pub const BREAK_OFF_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// Instances that are made when they are needed and kept for the next call.
 ///
@@ -38,12 +43,25 @@ pub struct Pool {
     tick_turn: Arc<Semaphore>,
     /// Calls that were begun, or wait for a slot, and have not ended; those that never wait aside.
     under_way: Rc<UnderWay>,
+    /// The look at the storage that has not ended.
+    looking: RefCell<Option<Look>>,
 }
 
 #[derive(Default)]
 struct UnderWay {
     calls: Cell<usize>,
     ended: Notify,
+    /// Tells those that are under way to break off.
+    breaking_off: Arc<Notify>,
+    /// How many have.
+    broken_off: Cell<usize>,
+}
+
+/// A look at the storage, and what came of it.
+#[derive(Clone)]
+struct Look {
+    began: Instant,
+    outcome: watch::Receiver<Option<Result<i64, String>>>,
 }
 
 impl Pool {
@@ -69,6 +87,7 @@ impl Pool {
             queued: Cell::new(0),
             tick_turn: Arc::new(Semaphore::new(1)),
             under_way: Rc::default(),
+            looking: RefCell::default(),
         })
     }
 
@@ -98,6 +117,64 @@ impl Pool {
         while self.under_way.calls.get() > 0 {
             self.under_way.ended.notified().await;
         }
+    }
+
+    /// Breaks off the calls under way, refuses those that wait for an instance, and says how many of the
+    /// former there were. What they held is let go; work that a thread does for them already, such as a
+    /// write to a file, may still be done afterwards.
+    ///
+    /// # Errors
+    ///
+    /// That some have not ended within [`BREAK_OFF_TIME_MAX`].
+    pub async fn break_off(&self) -> Result<usize, String> {
+        let before = self.under_way.broken_off.get();
+        self.under_way.breaking_off.notify_waiters();
+        timeout(BREAK_OFF_TIME_MAX, self.drained()).await.map_err(|_| {
+            let name = self.plugin.name();
+            format!("calls of {name} did not end within {BREAK_OFF_TIME_MAX:?} of being broken off")
+        })?;
+        Ok(self.under_way.broken_off.get() - before)
+    }
+
+    /// Reads the default counter, to see whether the storage answers within `time_max`.
+    ///
+    /// There is one look at a time, however long it takes: whoever asks meanwhile is told what it brings. It
+    /// has an instance beside those of the calls, so that it waits for none of them.
+    ///
+    /// # Errors
+    ///
+    /// Why there is no value.
+    pub async fn look(self: &Rc<Self>, time_max: Duration) -> Result<i64, String> {
+        if !self.plugin.waits() {
+            let answer = self.call_prompt(Operation::Get, DEFAULT_KEY.to_owned());
+            return answer.map_err(|error| error.to_string());
+        }
+        let Look { began, mut outcome } = self.looking();
+        let answered = timeout_at(began + time_max, outcome.wait_for(Option::is_some)).await;
+        match answered.map(|outcome| outcome.ok()?.clone()) {
+            Ok(outcome) => outcome.unwrap_or_else(|| Err("it broke off".into())),
+            Err(_) => Err(format!("the plugin did not answer within {time_max:?}")),
+        }
+    }
+
+    /// The look that is under way, or a new one.
+    fn looking(self: &Rc<Self>) -> Look {
+        self.looking.borrow_mut().get_or_insert_with(|| self.begin_look()).clone()
+    }
+
+    fn begin_look(self: &Rc<Self>) -> Look {
+        let (told, outcome) = watch::channel(None);
+        let get = async |instance: &mut Instance| {
+            instance.call(Operation::Get, DEFAULT_KEY.to_owned()).await
+        };
+        let call = self.run(self.begin(), get);
+        let this = self.clone();
+        task::spawn_local(async move {
+            let outcome = ended(call.await).map_err(|error| error.to_string());
+            this.looking.take();
+            told.send_replace(Some(outcome));
+        });
+        Look { began: Instant::now(), outcome }
     }
 
     /// The plugin that is called.
@@ -131,27 +208,38 @@ impl Pool {
     ) -> Result<T, CallError> {
         let under_way = self.begin();
         let slot = self.slot().await?;
-        let this = self.clone();
-        let call_time = self.plugin.limits.call_time();
-        let call = task::spawn_local(async move {
-            let _held = (under_way, slot);
-            let done = this.on_instance(work);
-            match timeout(call_time * UNHEARD_CALL_TIME_FACTOR, done).await {
-                Ok(outcome) => outcome,
-                Err(_) => {
-                    tracing::warn!(
-                        plugin = this.plugin.name(),
-                        "a call that did not end was cut off"
-                    );
-                    Err(CallError::TimedOut)
-                }
-            }
-        });
-        match timeout(call_time, call).await {
-            Ok(Ok(outcome)) => outcome,
-            Ok(Err(_)) => Err(CallError::Trapped(TrapReason::Other)),
+        let call = self.run((under_way, slot), work);
+        match timeout(self.plugin.limits.call_time(), call).await {
+            Ok(outcome) => ended(outcome),
             Err(_) => Err(CallError::TimedOut),
         }
+    }
+
+    /// Has an instance do `work` in a task that keeps what is `held`, until it ends, or has to break off.
+    fn run<T: 'static>(
+        self: &Rc<Self>,
+        held: impl Sized + 'static,
+        work: impl AsyncFnOnce(&mut Instance) -> Result<T, CallError> + 'static,
+    ) -> JoinHandle<Result<T, CallError>> {
+        let this = self.clone();
+        // It hears of what is said from now on.
+        let told_to_break_off = self.under_way.breaking_off.clone().notified_owned();
+        task::spawn_local(async move {
+            let _held = held;
+            let time_max = this.plugin.limits.call_time() * UNHEARD_CALL_TIME_FACTOR;
+            select! {
+                biased;
+                outcome = timeout(time_max, this.on_instance(work)) => outcome.unwrap_or_else(|_| {
+                    let plugin = this.plugin.name();
+                    tracing::warn!(plugin, "a call that did not end was cut off");
+                    Err(CallError::TimedOut)
+                }),
+                () = told_to_break_off => {
+                    this.under_way.broken_off.update(|calls| calls + 1);
+                    Err(CallError::BrokenOff)
+                }
+            }
+        })
     }
 
     /// The right to tick; none where the tick before goes on for longer than a call may.
@@ -217,11 +305,21 @@ impl Pool {
             return Err(CallError::QueueFull);
         }
         let _queued = Queued::new(&self.queued);
-        match timeout(self.plugin.limits.call_time(), self.slots.clone().acquire_owned()).await {
-            Ok(slot) => Ok(slot.expect("the semaphore is never closed")),
-            Err(_) => Err(CallError::QueuedTooLong),
+        let slot = timeout(self.plugin.limits.call_time(), self.slots.clone().acquire_owned());
+        select! {
+            biased;
+            () = self.under_way.breaking_off.notified() => Err(CallError::HeldBackTooLong),
+            slot = slot => match slot {
+                Ok(slot) => Ok(slot.expect("the semaphore is never closed")),
+                Err(_) => Err(CallError::QueuedTooLong),
+            }
         }
     }
+}
+
+/// What the task of a call has brought.
+fn ended<T>(outcome: Result<Result<T, CallError>, JoinError>) -> Result<T, CallError> {
+    outcome.unwrap_or(Err(CallError::Trapped(TrapReason::Other)))
 }
 
 /// Counts one waiting call, for as long as it lives.

@@ -19,6 +19,8 @@ mod dashboard;
 mod disk;
 /// Which requests there are, and what becomes of bad ones.
 mod endpoints;
+/// Swaps that break off what does not end.
+mod forced_swaps;
 /// A region without room for more keys.
 mod full_region;
 /// Clients that stop sending before they have their answers.

@@ -150,6 +150,7 @@ fn trap(reason: TrapReason) -> &'static str {
         TrapReason::Panic => "panic",
         TrapReason::Unfinished(Unfinished::Transaction) => "open_transaction",
         TrapReason::Unfinished(Unfinished::Lock) => "held_lock",
+        TrapReason::Contract => "contract",
         TrapReason::Other => "other",
     }
 }

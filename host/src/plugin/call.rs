@@ -2,7 +2,11 @@
 
 use std::fmt;
 
-use crate::{bindings::exports::tally::counter::counter::Error, capabilities::Unfinished};
+use crate::{
+    bindings::exports::tally::counter::counter::Error,
+    capabilities::Unfinished,
+    text::{SAID_BYTES_MAX, bounded},
+};
 
 /// What a caller asks of a counter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +56,26 @@ pub enum CallError {
 }
 
 impl CallError {
+    /// The plugin refused with `error`, whose text is bounded.
+    pub fn refused(error: Error) -> Self {
+        let said = |why| bounded(why, SAID_BYTES_MAX);
+        Self::Refused(match error {
+            Error::Overflow => Error::Overflow,
+            Error::Conflict => Error::Conflict,
+            Error::OutOfRange(why) => Error::OutOfRange(said(why)),
+            Error::Unavailable(why) => Error::Unavailable(said(why)),
+            Error::Full(why) => Error::Full(said(why)),
+            Error::InvalidKey(why) => Error::InvalidKey(said(why)),
+            Error::OutcomeUnknown(why) => Error::OutcomeUnknown(said(why)),
+            Error::Other(why) => Error::Other(said(why)),
+        })
+    }
+
+    /// No instance could be made, as `error` says, in which names of the component may stand.
+    pub fn no_instance(error: &anyhow::Error) -> Self {
+        Self::NoInstance(bounded(format!("{error:#}"), SAID_BYTES_MAX))
+    }
+
     /// Whether nobody can say if the call counted.
     pub fn outcome_is_unknown(&self) -> bool {
         match self {
@@ -135,6 +159,8 @@ pub enum TrapReason {
     Panic,
     /// It returned without ending this, which was ended with its instance.
     Unfinished(Unfinished),
+    /// It answered what the contract does not allow; the log says what.
+    Contract,
     /// Anything else.
     Other,
 }
@@ -158,6 +184,7 @@ impl fmt::Display for TrapReason {
                 "it left a transaction open, which was rolled back"
             }
             Self::Unfinished(Unfinished::Lock) => "it left a lock held, which was let go of",
+            Self::Contract => "its answer is not what the contract allows; the host's log says why",
             Self::Other => "it trapped",
         })
     }

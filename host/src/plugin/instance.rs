@@ -65,7 +65,7 @@ impl Instance {
             let instance = plugin.pre.instance_pre().instantiate_async(&mut store).await?;
             Self::with_exports(plugin, store, &instance)
         };
-        made.await.map_err(|error| CallError::NoInstance(format!("{error:#}")))
+        made.await.map_err(|error| CallError::no_instance(&error))
     }
 
     /// Makes an instance of a plugin whose calls never wait, as [`Self::new`] does for the others.
@@ -80,7 +80,7 @@ impl Instance {
             let instance = plugin.pre.instance_pre().instantiate(&mut store)?;
             Self::with_exports(plugin, store, &instance)
         };
-        made().map_err(|error| CallError::NoInstance(format!("{error:#}")))
+        made().map_err(|error| CallError::no_instance(&error))
     }
 
     fn with_exports(
@@ -153,7 +153,7 @@ impl Instance {
     {
         let found = self.instance.get_typed_func::<P, (R,)>(&mut self.store, function);
         let function = found.map_err(|error| {
-            CallError::NoInstance(format!("its exports are not what Tally calls: {error:#}"))
+            CallError::no_instance(&error.context("its exports are not what Tally calls").into())
         })?;
         self.begin_call(name);
         let state = self.store.data_mut();
@@ -186,7 +186,13 @@ impl Instance {
         &mut self,
         answer: wasmtime::Result<(Result<i64, Error>,)>,
     ) -> Result<i64, CallError> {
-        self.judge(answer)?.0.map_err(CallError::Refused)
+        self.judge(answer)?.0.map_err(CallError::refused)
+    }
+
+    /// That the plugin broke the contract with its answer, in which way `why` says.
+    pub(super) fn break_of_contract(&self, why: &str) -> CallError {
+        self.plugin.log_break(self.store.data().function, why);
+        CallError::Trapped(TrapReason::Contract)
     }
 
     /// Whether the guest returned in good order, whatever its answer.
@@ -203,7 +209,7 @@ impl Instance {
             },
             Err(error) => {
                 let said = state.lent.last_words.take();
-                let panicked = said.map(|said| format!("it panicked: {}", said.escape_debug()));
+                let panicked = said.map(|said| format!("it panicked: {said}"));
                 let reason = self.reason_of(&error, panicked.is_some());
                 let why = match (reason, panicked) {
                     (TrapReason::Panic, Some(panicked)) => panicked,

@@ -230,8 +230,8 @@ impl Pool {
             select! {
                 biased;
                 outcome = timeout(time_max, this.on_instance(work)) => outcome.unwrap_or_else(|_| {
-                    let plugin = this.plugin.name();
-                    tracing::warn!(plugin, "a call that did not end was cut off");
+                    let why = format!("it did not end within {time_max:?}, and was cut off");
+                    this.plugin.log_break("", &why);
                     Err(CallError::TimedOut)
                 }),
                 () = told_to_break_off => {

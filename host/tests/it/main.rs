@@ -79,6 +79,8 @@ mod stopping;
 mod swap_triggers;
 /// Swaps while requests are served.
 mod swaps;
+/// What plugins say, at any length and as often as they like.
+mod texts_of_plugins;
 /// Traces that are exported.
 #[cfg(feature = "otlp")]
 mod traces;

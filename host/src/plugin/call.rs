@@ -124,7 +124,8 @@ impl fmt::Display for CallError {
             }
             Self::QueueFull => f.write_str("too many calls are waiting; this one was not begun"),
             Self::QueuedTooLong => f.write_str(
-                "no instance of the plugin was free within --call-time-max; this call was not begun",
+                "no instance of the plugin was free within --call-time-max, or within 1 s while its calls compute for \
+                 long; this call was not begun",
             ),
             Self::NoInstance(why) => {
                 write!(f, "the plugin could not be started, so this call was not begun: {why}")

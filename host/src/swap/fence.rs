@@ -7,6 +7,7 @@ use tokio::time::timeout;
 use super::{
     handover::Handover,
     holdings::{Counters, Deadline},
+    probe::PROBE_TIME_MAX,
     request::SwapError,
     tick,
 };
@@ -101,13 +102,14 @@ impl Fence<'_> {
     pub async fn force(&self, forced: &mut Forced) -> Result<Option<Counters>, SwapError> {
         let deadline = Deadline::after(self.pause_max, String::new());
         // The gate opens by itself only if this can't open it.
-        let held_max = self.pause_max + 2 * (FORCED_TIME_MIN + BREAK_OFF_TIME_MAX);
+        let held_max = self.pause_max + 2 * (FORCED_TIME_MIN + BREAK_OFF_TIME_MAX) + PROBE_TIME_MAX;
         let made = async {
             match timeout(self.pause_max, self.threads.all(Step::Close(held_max))).await {
                 Ok(closed) => drop(closed.map_err(SwapError::Refused)?),
                 Err(_) => self.break_off(forced).await?,
             }
             self.last_work(deadline.left().max(FORCED_TIME_MIN), forced).await?;
+            self.handover.try_again().await?;
             let time_max = deadline.left().max(FORCED_TIME_MIN);
             self.handover.make(&Deadline::after(time_max, self.too_long())).await
         };

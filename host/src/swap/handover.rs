@@ -24,6 +24,9 @@ pub struct Handover {
     new: Rc<Pool>,
     trigger: Trigger,
     way: Way,
+    /// Whether the new plugin did well when it was tried. By force it is tried again when the calls were broken
+    /// off, for which it may have waited: one of them may hold a lock.
+    is_tried: bool,
     /// How long looking at what was left may take.
     look_time_max: Duration,
 }
@@ -66,8 +69,9 @@ impl Handover {
             check_listing(&old).await?;
         }
         // A host may begin while its storage is out of reach.
-        if trigger != Trigger::Start {
-            probe::probe(&new).await?;
+        let tried = if trigger == Trigger::Start { Ok(()) } else { probe::probe(&new).await };
+        if !force {
+            tried.clone()?;
         }
         if plan != Plan::Keep {
             journal.check_writable().map_err(SwapError::Refused)?;
@@ -82,7 +86,7 @@ impl Handover {
             (Plan::None | Plan::Leave, Ok(turn)) => Way::Remember(turn),
         };
         let look_time_max = if force { FORCED_TIME_MIN } else { LOOK_TIME_MAX };
-        Ok(Self { plan, old, new, trigger, way, look_time_max })
+        Ok(Self { plan, old, new, trigger, way, look_time_max, is_tried: tried.is_ok() })
     }
 
     /// Whether the counts stay in the storage in which they are, so that they can be counted on meanwhile.
@@ -90,12 +94,34 @@ impl Handover {
         self.plan == Plan::Keep
     }
 
-    /// Makes room in the new storage where its counts may be given up.
+    /// Whether the new plugin need not be tried again.
+    pub fn is_tried(&self) -> bool {
+        self.is_tried
+    }
+
+    /// Tries the new plugin again, if that is needed, and makes room for the counts, which was not done then.
+    ///
+    /// # Errors
+    ///
+    /// Why it can't serve.
+    pub async fn try_again(&self) -> Result<(), SwapError> {
+        if self.is_tried {
+            return Ok(());
+        }
+        probe::probe(&self.new).await?;
+        self.give_up_counts().await
+    }
+
+    /// Makes room in the new storage where its counts may be given up, and the new plugin did well.
     ///
     /// # Errors
     ///
     /// Why it could not.
     pub async fn make_room(&self) -> Result<(), SwapError> {
+        if self.is_tried { self.give_up_counts().await } else { Ok(()) }
+    }
+
+    async fn give_up_counts(&self) -> Result<(), SwapError> {
         match &self.way {
             Way::Carry(carry) => carry.make_room().await.map_err(SwapError::Refused),
             Way::Remember(_) | Way::Forget(_) => Ok(()),

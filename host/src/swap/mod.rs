@@ -134,7 +134,10 @@ impl Swapper {
         let handover = Handover::prepare(from, to, &self.journal, wish).await?;
         let (from, to) = (active.plugin.protocol(), candidate.plugin.protocol());
         // The last work of a plugin is part of its counts, and must be done before others count.
-        let fenced = !handover.keeps() || old.plugin().exports().ticks() || !from.may_overlap(to);
+        let fenced = !handover.keeps()
+            || old.plugin().exports().ticks()
+            || !from.may_overlap(to)
+            || !handover.is_tried();
         let mut began = Instant::now();
         let prepared = async {
             self.make_ready(&candidate).await?;

@@ -84,9 +84,11 @@ fn a_plugin_whose_calls_never_end_is_swapped_out_by_force_and_only_so() {
         let sleeping = || ask(tally.address(), "GET /counters/sleeping").count();
         // With one look at the storage.
         wait_until("all are under way", || sleeping() == 10);
-        let refused = swap(&tally, "shared-memory-flock");
+        let refused = swap(&tally, "shared-memory-atomic");
         check_refused(&refused, "not-now", "--swap-pause-max (300 ms)");
         check_refused(&refused, "not-now", "--force (\\\"force\\\":true)");
+        // It can't even be tried while the lock is held.
+        assert_eq!(swap(&tally, "shared-memory-flock").problem(), "plugin-refused");
         let told = command(&sandbox, &tally, &["swap", "shared-memory-flock", "--force"]);
         assert!(
             told.contains("shared-memory-flock") && told.contains("; 10 calls were broken off"),

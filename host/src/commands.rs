@@ -15,7 +15,7 @@ use crate::{
     admin::settings::reachable,
     client::{Answer, ClientError, Endpoint, TOKEN_ADVICE},
     config::{Cli, Config, Rollback, Swap},
-    swap::holdings::Counters,
+    swap::{fence::Forced, holdings::Counters},
 };
 
 /// How long a swap may take. Compiling, looking through storages, holding calls back and draining have bounds of
@@ -59,6 +59,10 @@ pub fn rollback(cli: &Cli, rollback: &Rollback) -> anyhow::Result<ExitCode> {
 fn terms(rollback: &Rollback) -> Value {
     let mut body =
         json!({ "overwrite": rollback.overwrite, "leave_counts": rollback.leave_counts });
+    // A host of an earlier version knows no force.
+    if rollback.force {
+        body["force"] = true.into();
+    }
     if rollback.carry {
         body["carry"] = true.into();
     }
@@ -93,6 +97,11 @@ fn ask(
     }
     if let Some(carried) = counters(&swapped["carried"]) {
         text += &format!("; carried {carried}");
+    }
+    if rollback.force {
+        let broken_off = swapped["broken_off"].as_u64().unwrap_or_default() as usize;
+        let lost = swapped["lost"].as_str().map(String::from);
+        text += &format!("; {}", Forced { broken_off, lost });
     }
     let left = &swapped["left"];
     if let Some(storage) = left["storage"].as_str() {

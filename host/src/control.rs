@@ -138,7 +138,7 @@ async fn tick_each(dispatcher: Rc<Dispatcher>, period: Duration) {
         if dispatcher.pass().await.is_ok()
             && let Err(why) = swap::tick(&dispatcher.pool()).await
         {
-            tracing::warn!("{why}");
+            dispatcher.pool().plugin().log_failure(&why);
         }
     }
 }

@@ -11,7 +11,7 @@
 //! * [`client`]: one request to the admin listener of a running host.
 //! * [`config`]: everything that can be set.
 //! * [`panics`]: what a panic costs.
-//! * [`keys`]: what counters are called.
+//! * [`keys`]: what counters are called. [`text`]: what plugins say, bounded.
 //! * [`regular_file`]: opens configuration, plugins, records and the like.
 //! * [`telemetry`]: the log, and traces.
 
@@ -38,6 +38,7 @@ pub mod shutdown;
 pub mod supervisor;
 pub mod swap;
 pub mod telemetry;
+pub mod text;
 mod utc;
 mod whole_file;
 pub mod worker;

@@ -2,22 +2,12 @@
 
 use std::{rc::Rc, time::Duration};
 
-use tokio::{
-    sync::watch,
-    time::{sleep, timeout},
-};
+use tokio::{sync::watch, time::sleep};
 
-use crate::{
-    keys::DEFAULT_KEY,
-    panics::contained,
-    plugin::{
-        call::{CallError, Operation},
-        dispatch::Dispatcher,
-    },
-};
+use crate::{panics::contained, plugin::dispatch::Dispatcher};
 
 /// How long the plugin may take to answer that it is ready.
-const READY_TIME_MAX: Duration = Duration::from_secs(1);
+pub const READY_TIME_MAX: Duration = Duration::from_secs(1);
 
 /// Pause between two looks.
 const PERIOD: Duration = Duration::from_secs(1);
@@ -27,18 +17,6 @@ pub const STOPPING: &str = "the host is stopping";
 
 /// Why a host is not ready before the first look.
 pub const NOT_ASKED: &str = "the storage was not asked yet";
-
-/// Why the plugin is not ready, judged by `get`, which asks it for the default counter; none if it is.
-pub async fn why_not_ready(get: impl Future<Output = Result<i64, CallError>>) -> Option<String> {
-    value(get).await.err()
-}
-
-async fn value(get: impl Future<Output = Result<i64, CallError>>) -> Result<i64, String> {
-    match timeout(READY_TIME_MAX, get).await {
-        Ok(outcome) => outcome.map_err(|error| error.to_string()),
-        Err(_) => Err(format!("the plugin did not answer within {READY_TIME_MAX:?}")),
-    }
-}
 
 /// Looks each second at the default counter of the active plugin, whichever that is, and tells
 /// `looked` its value, or why there is none.
@@ -65,7 +43,7 @@ async fn look(dispatcher: Rc<Dispatcher>) -> Option<Result<i64, String>> {
         if dispatcher.holds_back() {
             return None;
         }
-        Some(value(dispatcher.call(Operation::Get, DEFAULT_KEY)).await)
+        Some(dispatcher.pool().look(READY_TIME_MAX).await)
     };
     // A plugin that never waits is called where this stands.
     contained(looking).await.unwrap_or_else(|panicked| Some(Err(panicked.to_owned())))

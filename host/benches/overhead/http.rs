@@ -157,6 +157,10 @@ impl Counter for Native {
         Err(CallError::NotExported("entries"))
     }
 
+    async fn look(&self) -> Result<i64, String> {
+        Ok(self.count.load(Ordering::SeqCst))
+    }
+
     fn plugin(&self) -> String {
         "native".into()
     }

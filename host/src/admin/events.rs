@@ -21,7 +21,7 @@ use tokio::{
 
 use super::{
     Admin, Shared,
-    swaps::{CarriedShown, LeftShown},
+    swaps::{CarriedShown, ForcedShown, LeftShown},
 };
 use crate::{http::problem::Problem, swap::status::Attempt, utc::unix_ms};
 
@@ -69,6 +69,8 @@ struct Swap<'a> {
     paused_us: u64,
     carried: Option<CarriedShown>,
     left: Option<LeftShown>,
+    #[serde(flatten)]
+    forced: ForcedShown,
 }
 
 /// The samples so far, and those to come.
@@ -196,6 +198,7 @@ fn swap_event(attempt: &Attempt) -> Event {
         paused_us: swapped.map_or(0, |swapped| micros(swapped.paused)),
         carried: swapped.and_then(|swapped| swapped.carried).map(CarriedShown::from),
         left: swapped.and_then(|swapped| swapped.left.as_ref()).map(LeftShown::from),
+        forced: swapped.and_then(|swapped| swapped.forced.as_ref()).into(),
     };
     event("swap", &swap)
 }

@@ -10,6 +10,7 @@ use crate::{
     http::{input, problem::Problem},
     plugin::generation::Trigger,
     swap::{
+        fence::Forced,
         holdings::{Counters, Holdings},
         request::{Change, Done, Swapped, Terms},
         settings::{OnStorageChange, PAUSE_MS_RANGE},
@@ -27,6 +28,8 @@ struct Wanted {
     leave_counts: bool,
     #[serde(default)]
     overwrite: bool,
+    #[serde(default)]
+    force: bool,
     #[serde(default, deserialize_with = "input::given")]
     swap_pause_max_ms: Option<i64>,
 }
@@ -40,6 +43,8 @@ struct Back {
     leave_counts: bool,
     #[serde(default)]
     overwrite: bool,
+    #[serde(default)]
+    force: bool,
     #[serde(default, deserialize_with = "input::given")]
     swap_pause_max_ms: Option<i64>,
 }
@@ -70,6 +75,7 @@ impl Back {
             counts,
             carries_back,
             overwrite: self.overwrite,
+            force: self.force,
             pause_max: pause_max.transpose()?,
         })
     }
@@ -84,6 +90,22 @@ pub struct SwapShown {
     drained_us: u64,
     carried: Option<CarriedShown>,
     left: Option<LeftShown>,
+    #[serde(flatten)]
+    forced: ForcedShown,
+}
+
+/// What force has cost.
+#[derive(Serialize)]
+pub struct ForcedShown {
+    broken_off: usize,
+    lost: Option<String>,
+}
+
+impl From<Option<&Forced>> for ForcedShown {
+    fn from(forced: Option<&Forced>) -> Self {
+        let Forced { broken_off, lost } = forced.cloned().unwrap_or_default();
+        Self { broken_off, lost }
+    }
 }
 
 /// Counts that were carried.
@@ -137,8 +159,8 @@ pub async fn swap(State(shared): State<Shared>, body: Bytes) -> Result<Json<Swap
             "a plugin is a name, or an absolute path without \"..\"".into(),
         ));
     }
-    let Wanted { plugin, carry, leave_counts, overwrite, swap_pause_max_ms } = wanted;
-    let terms = Back { carry, leave_counts, overwrite, swap_pause_max_ms }.terms(false)?;
+    let Wanted { plugin, carry, leave_counts, overwrite, force, swap_pause_max_ms } = wanted;
+    let terms = Back { carry, leave_counts, overwrite, force, swap_pause_max_ms }.terms(false)?;
     make(&shared, Change::Plugin(plugin), terms, Trigger::Api).await
 }
 
@@ -176,5 +198,6 @@ fn swap_shown(swapped: Swapped) -> SwapShown {
         drained_us: micros(swapped.drained),
         carried: swapped.carried.map(CarriedShown::from),
         left: swapped.left.as_ref().map(LeftShown::from),
+        forced: swapped.forced.as_ref().into(),
     }
 }

@@ -2,10 +2,10 @@
 
 use wasmtime::component::{HasData, Linker};
 
-use crate::bindings::tally::panic::report;
-
-/// Bytes of a message that are kept.
-const MESSAGE_BYTES_MAX: usize = 1024;
+use crate::{
+    bindings::tally::panic::report,
+    text::{SAID_BYTES_MAX, bounded},
+};
 
 /// What an instance has said during the present call.
 #[derive(Default)]
@@ -19,10 +19,8 @@ impl LastWords {
 }
 
 impl report::Host for LastWords {
-    fn panicked(&mut self, mut message: String) -> wasmtime::Result<()> {
-        message.truncate(message.floor_char_boundary(MESSAGE_BYTES_MAX));
-        message.shrink_to_fit();
-        self.0 = Some(message);
+    fn panicked(&mut self, message: String) -> wasmtime::Result<()> {
+        self.0 = Some(bounded(message, SAID_BYTES_MAX));
         Ok(())
     }
 }
@@ -48,13 +46,14 @@ pub fn add_to_linker<T: 'static>(
 #[cfg(test)]
 mod tests {
     use super::{report::Host, *};
+    use crate::text::CUT;
 
     #[test]
     fn the_last_message_is_kept_cut_to_its_bound_and_taken_once() {
         let mut words = LastWords::default();
         words.panicked("first".into()).unwrap();
-        words.panicked("ä".repeat(MESSAGE_BYTES_MAX)).unwrap();
-        assert_eq!(words.take(), Some("ä".repeat(MESSAGE_BYTES_MAX / 2)));
+        words.panicked("ä".repeat(SAID_BYTES_MAX)).unwrap();
+        assert_eq!(words.take(), Some("ä".repeat(SAID_BYTES_MAX / 2) + CUT));
         assert_eq!(words.take(), None);
     }
 }

@@ -98,6 +98,12 @@ pub struct Rollback {
     #[arg(long)]
     pub overwrite: bool,
 
+    /// Break off calls that do not end in time, and go on if the last work of the old plugin fails.
+    ///
+    /// Whether the calls counted is then unknown, and what the plugin had not saved is lost; it is said how much was.
+    #[arg(long)]
+    pub force: bool,
+
     /// Time that calls may be held back by this swap, in ms (10 to 600000) [default: the host's].
     #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u32).range(PAUSE_MS_RANGE))]
     pub swap_pause_max: Option<u32>,

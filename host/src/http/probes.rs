@@ -7,11 +7,7 @@ use axum::{Json, extract::State};
 use serde::Serialize;
 
 use super::{Counter, problem::Problem};
-use crate::{
-    keys::DEFAULT_KEY,
-    plugin::call::Operation,
-    readiness::{STOPPING, why_not_ready},
-};
+use crate::readiness::STOPPING;
 
 #[derive(Serialize)]
 pub struct Live {
@@ -36,8 +32,8 @@ pub async fn ready<C: Counter>(State(counter): State<C>) -> Result<Json<Ready>, 
     if counter.is_held_back() {
         return Ok(Json(Ready { status: "ready", plugin: counter.plugin() }));
     }
-    match why_not_ready(counter.call(Operation::Get, DEFAULT_KEY)).await {
-        None => Ok(Json(Ready { status: "ready", plugin: counter.plugin() })),
-        Some(why) => Err(Problem::not_ready(&why)),
+    match counter.look().await {
+        Ok(_) => Ok(Json(Ready { status: "ready", plugin: counter.plugin() })),
+        Err(why) => Err(Problem::not_ready(&why)),
     }
 }

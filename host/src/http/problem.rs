@@ -224,6 +224,7 @@ impl From<CallError> for Problem {
             }
             CallError::InvalidCursor(_) => (Status::BAD_REQUEST, "invalid-cursor"),
             CallError::Trapped(_) => (Status::INTERNAL_SERVER_ERROR, "plugin-trapped"),
+            CallError::BrokenOff => (Status::INTERNAL_SERVER_ERROR, "broken-off"),
             CallError::TimedOut => (Status::GATEWAY_TIMEOUT, "call-timed-out"),
             CallError::QueueFull | CallError::QueuedTooLong => {
                 (Status::SERVICE_UNAVAILABLE, "too-busy")
@@ -283,6 +284,7 @@ mod tests {
             CallError::InvalidCursor(text()),
             CallError::Trapped(TrapReason::Other),
             CallError::TimedOut,
+            CallError::BrokenOff,
             CallError::QueueFull,
             CallError::QueuedTooLong,
             CallError::NoInstance(text()),

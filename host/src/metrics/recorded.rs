@@ -136,6 +136,7 @@ fn outcome(error: &CallError) -> &'static str {
         CallError::Refused(_) | CallError::InvalidCursor(_) => "refused",
         CallError::Trapped(_) => "trapped",
         CallError::TimedOut => "timed_out",
+        CallError::BrokenOff => "broken_off",
         _ => "not_begun",
     }
 }
@@ -149,6 +150,7 @@ fn trap(reason: TrapReason) -> &'static str {
         TrapReason::Panic => "panic",
         TrapReason::Unfinished(Unfinished::Transaction) => "open_transaction",
         TrapReason::Unfinished(Unfinished::Lock) => "held_lock",
+        TrapReason::Contract => "contract",
         TrapReason::Other => "other",
     }
 }

@@ -2,7 +2,11 @@
 
 use std::fmt;
 
-use crate::{bindings::exports::tally::counter::counter::Error, capabilities::Unfinished};
+use crate::{
+    bindings::exports::tally::counter::counter::Error,
+    capabilities::Unfinished,
+    text::{SAID_BYTES_MAX, bounded},
+};
 
 /// What a caller asks of a counter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +41,8 @@ pub enum CallError {
     Trapped(TrapReason),
     /// The call took longer than it may; it goes on, and whether it will count is unknown.
     TimedOut,
+    /// A forced swap broke the call off; whether it counted is unknown.
+    BrokenOff,
     /// Too many calls are waiting for an instance; this one was not begun.
     QueueFull,
     /// No instance was free for as long as a call may take; this one was not begun.
@@ -50,10 +56,33 @@ pub enum CallError {
 }
 
 impl CallError {
+    /// The plugin refused with `error`, whose text is bounded.
+    pub fn refused(error: Error) -> Self {
+        let said = |why| bounded(why, SAID_BYTES_MAX);
+        Self::Refused(match error {
+            Error::Overflow => Error::Overflow,
+            Error::Conflict => Error::Conflict,
+            Error::OutOfRange(why) => Error::OutOfRange(said(why)),
+            Error::Unavailable(why) => Error::Unavailable(said(why)),
+            Error::Full(why) => Error::Full(said(why)),
+            Error::InvalidKey(why) => Error::InvalidKey(said(why)),
+            Error::OutcomeUnknown(why) => Error::OutcomeUnknown(said(why)),
+            Error::Other(why) => Error::Other(said(why)),
+        })
+    }
+
+    /// No instance could be made, as `error` says, in which names of the component may stand.
+    pub fn no_instance(error: &anyhow::Error) -> Self {
+        Self::NoInstance(bounded(format!("{error:#}"), SAID_BYTES_MAX))
+    }
+
     /// Whether nobody can say if the call counted.
     pub fn outcome_is_unknown(&self) -> bool {
         match self {
-            Self::Trapped(_) | Self::TimedOut | Self::Refused(Error::OutcomeUnknown(_)) => true,
+            Self::Trapped(_)
+            | Self::TimedOut
+            | Self::BrokenOff
+            | Self::Refused(Error::OutcomeUnknown(_)) => true,
             Self::Refused(_)
             | Self::InvalidCursor(_)
             | Self::QueueFull
@@ -90,9 +119,13 @@ impl fmt::Display for CallError {
             Self::TimedOut => {
                 write!(f, "the plugin did not answer within --call-time-max; {UNKNOWN}")
             }
+            Self::BrokenOff => {
+                write!(f, "a forced swap of the plugin broke this call off; {UNKNOWN}")
+            }
             Self::QueueFull => f.write_str("too many calls are waiting; this one was not begun"),
             Self::QueuedTooLong => f.write_str(
-                "no instance of the plugin was free within --call-time-max; this call was not begun",
+                "no instance of the plugin was free within --call-time-max, or within 1 s while its calls compute for \
+                 long; this call was not begun",
             ),
             Self::NoInstance(why) => {
                 write!(f, "the plugin could not be started, so this call was not begun: {why}")
@@ -127,6 +160,8 @@ pub enum TrapReason {
     Panic,
     /// It returned without ending this, which was ended with its instance.
     Unfinished(Unfinished),
+    /// It answered what the contract does not allow; the log says what.
+    Contract,
     /// Anything else.
     Other,
 }
@@ -150,6 +185,7 @@ impl fmt::Display for TrapReason {
                 "it left a transaction open, which was rolled back"
             }
             Self::Unfinished(Unfinished::Lock) => "it left a lock held, which was let go of",
+            Self::Contract => "its answer is not what the contract allows; the host's log says why",
             Self::Other => "it trapped",
         })
     }

@@ -18,11 +18,7 @@ use tokio::{
 
 use crate::panics::essential;
 
-use super::{
-    call::{CallError, Operation},
-    loader::Plugin,
-    pool::Pool,
-};
+use super::{call::CallError, loader::Plugin, pool::Pool};
 
 /// How much longer than a swap may pause calls one waits for the gate: the swap opens it by itself, and
 /// if it can't any more, no call waits for ever.
@@ -36,17 +32,24 @@ pub enum Step {
     /// Hold back calls that come from now on, for this long if the swap says nothing any more, and say when
     /// those that came before have ended.
     Close(Duration),
+    /// Break off the calls under way, and say how many there were.
+    BreakOff,
     /// Let go of what was prepared, and let calls go on as before.
     Abandon,
     /// Serve with what was prepared, from now on, and say when the calls of the plugin before have
-    /// ended, or go on for longer than this.
-    Publish(Duration),
+    /// ended, or go on for longer than this. Then they are broken off, if they may be.
+    Publish {
+        /// How long they are waited for.
+        drain_max: Duration,
+        /// Whether they may be broken off.
+        force: bool,
+    },
 }
 
 /// A step, and where to say how it went.
 struct Order {
     step: Step,
-    done: oneshot::Sender<Result<(), String>>,
+    done: oneshot::Sender<Result<usize, String>>,
 }
 
 /// All threads that call the plugin, as a swap sees them.
@@ -73,12 +76,12 @@ impl Threads {
         (Self { orders }, seats)
     }
 
-    /// Has all threads do `step`, and waits until the last one has.
+    /// Has all threads do `step`, waits until the last one has, and says how many calls were broken off.
     ///
     /// # Errors
     ///
     /// Why one could not; the others may have done it.
-    pub async fn all(&self, step: Step) -> Result<(), String> {
+    pub async fn all(&self, step: Step) -> Result<usize, String> {
         let mut pending = Vec::new();
         for orders in &self.orders {
             let (done, outcome) = oneshot::channel();
@@ -86,10 +89,10 @@ impl Threads {
             let _ = orders.send(Order { step: step.clone(), done });
             pending.push(outcome);
         }
-        let mut outcome = Ok(());
+        let mut outcome = Ok(0);
         for done in pending {
             let done = done.await.unwrap_or_else(|_| Err("the host is stopping".into()));
-            outcome = outcome.and(done);
+            outcome = outcome.and_then(|calls| Ok(calls + done?));
         }
         outcome
     }
@@ -138,16 +141,6 @@ impl Dispatcher {
         self.pool.borrow().clone()
     }
 
-    /// Calls the active plugin.
-    ///
-    /// # Errors
-    ///
-    /// Any [`CallError`].
-    pub async fn call(&self, operation: Operation, key: &str) -> Result<i64, CallError> {
-        self.pass().await?;
-        self.pool().call(operation, key).await
-    }
-
     /// Waits while the gate is closed.
     ///
     /// # Errors
@@ -178,7 +171,7 @@ impl Dispatcher {
     }
 
     /// Does what a step does at once; the future that is returned ends with the rest of it.
-    fn begin(self: &Rc<Self>, step: Step) -> impl Future<Output = Result<(), String>> + 'static {
+    fn begin(self: &Rc<Self>, step: Step) -> impl Future<Output = Result<usize, String>> + 'static {
         let this = self.clone();
         match step {
             Step::Close(pause_max) => {
@@ -189,14 +182,14 @@ impl Dispatcher {
                 self.prepared.take();
                 self.gate.open();
             }
-            Step::Publish(_) => {
+            Step::Publish { .. } => {
                 if let Some(prepared) = self.prepared.take() {
                     let before = self.pool.replace(prepared);
                     self.retired.borrow_mut().push(before);
                 }
                 self.gate.open();
             }
-            Step::Prepare(_) => {}
+            Step::Prepare(_) | Step::BreakOff => {}
         }
         async move {
             match step {
@@ -206,9 +199,13 @@ impl Dispatcher {
                     this.prepared.replace(Some(pool));
                 }
                 Step::Close(_) => this.drained().await,
+                Step::BreakOff => return this.break_off([this.pool()]).await,
                 Step::Abandon => {}
-                Step::Publish(drain_max) => {
+                Step::Publish { drain_max, force } => {
                     if timeout(drain_max, this.retired_drained()).await.is_err() {
+                        if force {
+                            return this.break_off([]).await;
+                        }
                         let plugin = this.pool().plugin().name().to_owned();
                         tracing::warn!(
                             plugin,
@@ -219,8 +216,19 @@ impl Dispatcher {
                     }
                 }
             }
-            Ok(())
+            Ok(0)
         }
+    }
+
+    /// Breaks off the calls of earlier plugins, and of these pools, and says how many there were.
+    async fn break_off<const N: usize>(&self, pools: [Rc<Pool>; N]) -> Result<usize, String> {
+        let mut calls = 0;
+        let retired = self.retired.borrow().clone();
+        for pool in retired.into_iter().chain(pools) {
+            calls += pool.break_off().await?;
+        }
+        self.retired_drained().await;
+        Ok(calls)
     }
 
     /// Waits for the calls of all earlier plugins, and lets go of what these were lent.

@@ -2,19 +2,25 @@
 
 use std::rc::Rc;
 
-use super::{
-    call::{CallError, TrapReason},
-    instance::Instance,
-    pool::Pool,
-};
-use crate::bindings::{
-    ENTRIES_INTERFACE, PERIODIC_INTERFACE,
-    exports::tally::counter::counter::Error as Refusal,
-    optional::exports::tally::counter::entries::{Entry, Error, Page},
+use super::{call::CallError, instance::Instance, pool::Pool};
+use crate::{
+    bindings::{
+        ENTRIES_INTERFACE, PERIODIC_INTERFACE,
+        exports::tally::counter::counter::Error as Refusal,
+        optional::exports::tally::counter::entries::{Entry, Error, Page},
+    },
+    text::{SAID_BYTES_MAX, bounded},
 };
 
 /// The most entries on a page.
 pub const ENTRIES_PER_PAGE_MAX: u32 = 1000;
+
+/// Bytes of a key that is listed. Others may have stored longer ones than clients can use: a key of 255 characters
+/// in a database has as many.
+const LISTED_KEY_BYTES_MAX: usize = 1020;
+
+/// Bytes of a cursor, which clients send back in the head of a request.
+const CURSOR_BYTES_MAX: usize = 4 * 1024;
 
 impl Pool {
     /// One page of the plugin's counters; see `list` in `entries.wit`.
@@ -63,14 +69,17 @@ impl Instance {
         let answer: Result<Page, Error> =
             self.invoke(("list", list), (cursor, entries_max)).await?;
         let page = answer.map_err(refused)?;
-        if page.entries.len() > entries_max as usize {
-            tracing::warn!(
-                plugin = self.plugin().name(),
-                "the plugin listed more counters than it was asked for"
-            );
-            return Err(CallError::Trapped(TrapReason::Other));
-        }
-        Ok(page)
+        let too_long = |entry: &Entry| LISTED_KEY_BYTES_MAX < entry.key.len();
+        let broken = if (entries_max as usize) < page.entries.len() {
+            "it listed more counters than it was asked for"
+        } else if page.entries.iter().any(too_long) {
+            "it listed a key that is too long"
+        } else if page.next.as_ref().is_some_and(|cursor| CURSOR_BYTES_MAX < cursor.len()) {
+            "it ended a page with a cursor that is too long"
+        } else {
+            return Ok(page);
+        };
+        Err(self.break_of_contract(broken))
     }
 
     async fn put(&mut self, entries: Vec<Entry>) -> Result<(), CallError> {
@@ -83,7 +92,7 @@ impl Instance {
         let tick = self.plugin().exports.tick;
         let tick = tick.ok_or(CallError::NotExported(PERIODIC_INTERFACE))?;
         let answer: Result<(), String> = self.invoke(("tick", tick), ()).await?;
-        answer.map_err(|why| CallError::Refused(Refusal::Other(why)))
+        answer.map_err(|why| CallError::refused(Refusal::Other(why)))
     }
 
     fn entries(&self) -> Result<[wasmtime::component::ComponentExportIndex; 2], CallError> {
@@ -92,8 +101,10 @@ impl Instance {
 }
 
 fn refused(error: Error) -> CallError {
-    CallError::Refused(match error {
-        Error::InvalidCursor(why) => return CallError::InvalidCursor(why),
+    CallError::refused(match error {
+        Error::InvalidCursor(why) => {
+            return CallError::InvalidCursor(bounded(why, SAID_BYTES_MAX));
+        }
         Error::Unavailable(why) => Refusal::Unavailable(why),
         Error::Full(why) => Refusal::Full(why),
         Error::InvalidKey(why) => Refusal::InvalidKey(why),

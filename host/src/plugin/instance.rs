@@ -17,6 +17,7 @@ use super::{
     engine::TICK,
     loader::Plugin,
     state::State,
+    turns::Turns,
     usage::Limiter,
 };
 use crate::{bindings::exports::tally::counter::counter::Error, capabilities::OnThread};
@@ -51,36 +52,46 @@ pub struct Instance {
 }
 
 impl Instance {
-    /// Makes an instance of a plugin whose calls may wait.
+    /// Makes an instance whose calls can be suspended.
     /// Its start-up code runs within the limits of one call.
     ///
     /// # Errors
     ///
     /// [`CallError::NoInstance`].
-    pub async fn new(plugin: Arc<Plugin>, shared: &OnThread) -> Result<Self, CallError> {
+    pub async fn new(
+        plugin: Arc<Plugin>,
+        shared: &OnThread,
+        turns: &Arc<Turns>,
+        takes_turns: bool,
+    ) -> Result<Self, CallError> {
         let made = async {
-            let mut store = store(&plugin, shared)?;
+            let mut store = store(&plugin, shared, turns)?;
+            store.data_mut().takes_turns = takes_turns;
             yield_while_computing(&mut store);
             account_for_host_calls(&mut store);
             let instance = plugin.pre.instance_pre().instantiate_async(&mut store).await?;
             Self::with_exports(plugin, store, &instance)
         };
-        made.await.map_err(|error| CallError::NoInstance(format!("{error:#}")))
+        made.await.map_err(|error| CallError::no_instance(&error))
     }
 
-    /// Makes an instance of a plugin whose calls never wait, as [`Self::new`] does for the others.
+    /// Makes an instance whose calls can't be suspended, of a plugin that never waits.
     ///
     /// # Errors
     ///
     /// [`CallError::NoInstance`].
-    pub fn new_prompt(plugin: Arc<Plugin>, shared: &OnThread) -> Result<Self, CallError> {
+    pub fn new_prompt(
+        plugin: Arc<Plugin>,
+        shared: &OnThread,
+        turns: &Arc<Turns>,
+    ) -> Result<Self, CallError> {
         let made = || {
-            let mut store = store(&plugin, shared)?;
+            let mut store = store(&plugin, shared, turns)?;
             stop_when_allowance_is_used_up(&mut store);
             let instance = plugin.pre.instance_pre().instantiate(&mut store)?;
             Self::with_exports(plugin, store, &instance)
         };
-        made().map_err(|error| CallError::NoInstance(format!("{error:#}")))
+        made().map_err(|error| CallError::no_instance(&error))
     }
 
     fn with_exports(
@@ -100,7 +111,7 @@ impl Instance {
         })
     }
 
-    /// Calls a plugin whose calls may wait.
+    /// Calls an instance of [`Self::new`].
     ///
     /// # Errors
     ///
@@ -117,7 +128,19 @@ impl Instance {
         self.end_call(answer)
     }
 
-    /// Calls a plugin whose calls never wait, as [`Self::call`] does the others.
+    /// Reads a counter without waiting for a turn at computing, which only one call at a time may do.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Self::call`].
+    pub async fn look(&mut self, key: String) -> Result<i64, CallError> {
+        self.begin_call("get");
+        self.store.data_mut().takes_turns = false;
+        let answer = self.get.call_async(&mut self.store, (key,)).await;
+        self.end_call(answer)
+    }
+
+    /// Calls an instance of [`Self::new_prompt`].
     ///
     /// # Errors
     ///
@@ -153,21 +176,14 @@ impl Instance {
     {
         let found = self.instance.get_typed_func::<P, (R,)>(&mut self.store, function);
         let function = found.map_err(|error| {
-            CallError::NoInstance(format!("its exports are not what Tally calls: {error:#}"))
+            CallError::no_instance(&error.context("its exports are not what Tally calls").into())
         })?;
         self.begin_call(name);
         let state = self.store.data_mut();
         state.host_calls_left = state.host_calls_left.saturating_mul(BULK_FACTOR);
-        // One that can't be suspended would hold its thread for as long.
-        if self.plugin.waits() {
-            state.computing_left *= BULK_FACTOR;
-        }
-        let store = &mut self.store;
-        let answer = if self.plugin.waits() {
-            function.call_async(store, params).await
-        } else {
-            function.call(store, params)
-        };
+        state.computing_max *= BULK_FACTOR;
+        state.computing_left = state.computing_max;
+        let answer = function.call_async(&mut self.store, params).await;
         self.judge(answer.map(|(answer,)| answer))
     }
 
@@ -186,7 +202,13 @@ impl Instance {
         &mut self,
         answer: wasmtime::Result<(Result<i64, Error>,)>,
     ) -> Result<i64, CallError> {
-        self.judge(answer)?.0.map_err(CallError::Refused)
+        self.judge(answer)?.0.map_err(CallError::refused)
+    }
+
+    /// That the plugin broke the contract with its answer, in which way `why` says.
+    pub(super) fn break_of_contract(&self, why: &str) -> CallError {
+        self.plugin.log_break(self.store.data().function, why);
+        CallError::Trapped(TrapReason::Contract)
     }
 
     /// Whether the guest returned in good order, whatever its answer.
@@ -203,7 +225,7 @@ impl Instance {
             },
             Err(error) => {
                 let said = state.lent.last_words.take();
-                let panicked = said.map(|said| format!("it panicked: {}", said.escape_debug()));
+                let panicked = said.map(|said| format!("it panicked: {said}"));
                 let reason = self.reason_of(&error, panicked.is_some());
                 let why = match (reason, panicked) {
                     (TrapReason::Panic, Some(panicked)) => panicked,
@@ -240,7 +262,7 @@ fn as_zero((answer,): (Result<(), Error>,)) -> (Result<i64, Error>,) {
 }
 
 /// A store with what the plugin is lent, and its limits.
-fn store(plugin: &Plugin, shared: &OnThread) -> anyhow::Result<Store<State>> {
+fn store(plugin: &Plugin, shared: &OnThread, turns: &Arc<Turns>) -> anyhow::Result<Store<State>> {
     let memory_bytes_max = plugin.limits.memory_bytes_max();
     let limits = StoreLimitsBuilder::new()
         .memory_size(memory_bytes_max)
@@ -252,8 +274,11 @@ fn store(plugin: &Plugin, shared: &OnThread) -> anyhow::Result<Store<State>> {
     let state = State {
         lent: plugin.grants.lend(shared)?,
         limiter: Limiter::new(limits, memory_bytes_max, plugin.usage.clone()),
+        computing_max: Duration::ZERO,
         computing_left: Duration::ZERO,
         computing_since: Instant::now(),
+        turns: turns.clone(),
+        takes_turns: true,
         function: "",
         host_calls_left: 0,
     };
@@ -268,30 +293,31 @@ fn store(plugin: &Plugin, shared: &OnThread) -> anyhow::Result<Store<State>> {
 /// Lets the event loop run at each tick of the engine's clock, until the call's allowance is used up.
 fn yield_while_computing(store: &mut Store<State>) {
     store.epoch_deadline_callback(|store| {
-        if store.data().computing_left.is_zero() {
+        let state = store.data();
+        if state.has_computed_enough() {
             return Ok(UpdateDeadline::Interrupt);
         }
-        // tokio's own yield lets the event loop look for input before this goes on; a plain one
-        // only lets other tasks run that are ready already.
-        Ok(UpdateDeadline::YieldCustom(1, Box::pin(task::yield_now())))
+        let (turns, takes_turns) = (state.turns.clone(), state.takes_turns);
+        let turn =
+            async move { if takes_turns { turns.take().await } else { task::yield_now().await } };
+        Ok(UpdateDeadline::YieldCustom(1, Box::pin(turn)))
     });
 }
 
 /// As [`yield_while_computing`], for calls that can't be suspended: each tick is one of computing.
 fn stop_when_allowance_is_used_up(store: &mut Store<State>) {
     store.epoch_deadline_callback(|mut store| {
-        let left = &mut store.data_mut().computing_left;
-        if left.is_zero() {
+        let state = store.data_mut();
+        if state.has_computed_enough() {
             return Ok(UpdateDeadline::Interrupt);
         }
-        *left = left.saturating_sub(TICK);
+        state.computing_left = state.computing_left.saturating_sub(TICK);
         Ok(UpdateDeadline::Continue(1))
     });
 }
 
 /// Bounds the calls of the host, and counts the time between them as computing; waiting inside one,
-/// or for the event loop at a tick, is not. Where none of them waits, the time that a call may
-/// compute bounds their number already.
+/// or for the event loop at a tick, is not.
 fn account_for_host_calls(store: &mut Store<State>) {
     store.call_hook(|mut store, hook| {
         let state = store.data_mut();
@@ -316,8 +342,11 @@ fn refill(store: &mut Store<State>, plugin: &Plugin) {
     let state = store.data_mut();
     state.limiter.refused_bytes = None;
     state.lent.last_words.take();
-    state.host_calls_left = limits.host_calls_max;
-    state.computing_left = Duration::from_millis(limits.call_cpu_max.into());
+    // Where none of them waits, the time that a call may compute bounds their number.
+    state.host_calls_left = if plugin.waits() { limits.host_calls_max } else { u32::MAX };
+    state.computing_max = limits.call_cpu();
+    state.computing_left = state.computing_max;
+    state.takes_turns = true;
     store.set_epoch_deadline(1);
 }
 

@@ -29,6 +29,7 @@ use crate::{
         self, Capability, Grants,
         log::{Ration, Verdict},
     },
+    text::{REFUSAL_BYTES_MAX, bounded},
 };
 
 /// What a component counts its memory in.
@@ -36,6 +37,9 @@ const PAGE_BYTES: u64 = 64 * 1024;
 
 /// Calls that broke off of which the log tells in a second, for each plugin.
 const BREAKS_PER_SECOND_MAX: u32 = 10;
+
+/// Failures of the work at an interval of which the log tells in a second, for each plugin.
+const FAILURES_PER_SECOND_MAX: u32 = 1;
 
 /// A component that is compiled and checked, before anything is lent to it.
 pub struct Inspected {
@@ -66,6 +70,8 @@ pub struct Plugin {
     pub(super) usage: Arc<Usage>,
     /// Lines about calls that broke off.
     breaks: Ration,
+    /// Lines about work at an interval that failed.
+    failures: Ration,
 }
 
 impl Plugin {
@@ -155,7 +161,19 @@ impl Plugin {
         if dropped_before > 0 {
             tracing::warn!(plugin, "{dropped_before} more calls of this plugin broke off");
         }
+        // Names of the component may stand in it.
+        let why = bounded(why.to_owned(), REFUSAL_BYTES_MAX);
         tracing::warn!(plugin, function, "the plugin broke off: {why}");
+    }
+
+    /// Tells in the log why its work at an interval failed, unless it did so too often of late.
+    pub fn log_failure(&self, why: &str) {
+        let plugin = self.name();
+        let Verdict::Log { dropped_before } = self.failures.judge() else { return };
+        if dropped_before > 0 {
+            tracing::warn!(plugin, "the work at an interval failed {dropped_before} more times");
+        }
+        tracing::warn!(plugin, "{why}");
     }
 }
 
@@ -208,6 +226,7 @@ impl Loader {
             limits: self.limits.clone(),
             usage: Arc::default(),
             breaks: Ration::new(BREAKS_PER_SECOND_MAX),
+            failures: Ration::new(FAILURES_PER_SECOND_MAX),
         }))
     }
 
@@ -239,6 +258,12 @@ impl Loader {
     ///
     /// Why it can't be used, without the plugin's name.
     pub fn inspect_wasm(&self, known: &KnownPlugin, wasm: &[u8]) -> anyhow::Result<Inspected> {
+        // Names of the component may stand in an error.
+        self.check_wasm(known, wasm)
+            .map_err(|error| anyhow::anyhow!(bounded(format!("{error:#}"), REFUSAL_BYTES_MAX)))
+    }
+
+    fn check_wasm(&self, known: &KnownPlugin, wasm: &[u8]) -> anyhow::Result<Inspected> {
         source::check_header(wasm)?;
         let Outline { imports, .. } = Outline::read(wasm)?;
         let capabilities = self.check_granted(known, &imports)?;

@@ -22,4 +22,5 @@ pub mod setup;
 mod source;
 pub mod state;
 pub mod storage;
+mod turns;
 pub mod usage;

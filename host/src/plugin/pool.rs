@@ -2,26 +2,42 @@
 
 use std::{
     cell::{Cell, RefCell},
+    pin::pin,
     rc::Rc,
     sync::Arc,
+    time::Duration,
 };
 
 use tokio::{
-    sync::{Notify, OwnedSemaphorePermit, Semaphore},
-    task,
-    time::timeout,
+    select,
+    sync::{Notify, OwnedSemaphorePermit, Semaphore, watch},
+    task::{self, JoinError, JoinHandle},
+    time::{Instant, timeout, timeout_at},
 };
 
 use super::{
     call::{CallError, Operation, TrapReason},
     instance::Instance,
     loader::Plugin,
+    turns::Turns,
 };
-use crate::capabilities::OnThread;
+use crate::{capabilities::OnThread, keys::DEFAULT_KEY};
 
 /// How many times the longest call a call may go on whose caller has stopped waiting. By then it is
 /// not a slow step that is waited for but one that never ends, such as a plugin that sleeps.
 const UNHEARD_CALL_TIME_FACTOR: u32 = 10;
+
+/// How long a call may be allowed to compute that can't be suspended, and so holds its thread.
+const PROMPT_CALL_CPU_MAX: Duration = Duration::from_millis(50);
+
+/// Whether a call waits for its turn at computing, as all do but the look at the storage.
+const TAKES_TURNS: bool = true;
+
+/// How long a call waits before it is begun, while calls compute for long. Those that wait for longer are shed.
+const OVERLOAD_WAIT_MAX: Duration = Duration::from_secs(1);
+
+/// How long calls that are broken off may take to end, which they do when their thread comes to it.
+pub const BREAK_OFF_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// Instances that are made when they are needed and kept for the next call.
 ///
@@ -30,6 +46,10 @@ const UNHEARD_CALL_TIME_FACTOR: u32 = 10;
 pub struct Pool {
     plugin: Arc<Plugin>,
     shared: OnThread,
+    turns: Arc<Turns>,
+    /// For the calls that can't be suspended, which never overlap.
+    prompt: RefCell<Option<Instance>>,
+    /// For all others.
     idle: RefCell<Vec<Instance>>,
     /// A permit for each instance that may exist.
     slots: Arc<Semaphore>,
@@ -38,12 +58,25 @@ pub struct Pool {
     tick_turn: Arc<Semaphore>,
     /// Calls that were begun, or wait for a slot, and have not ended; those that never wait aside.
     under_way: Rc<UnderWay>,
+    /// The look at the storage that has not ended.
+    looking: RefCell<Option<Look>>,
 }
 
 #[derive(Default)]
 struct UnderWay {
     calls: Cell<usize>,
     ended: Notify,
+    /// Tells those that are under way to break off.
+    breaking_off: Arc<Notify>,
+    /// How many have.
+    broken_off: Cell<usize>,
+}
+
+/// A look at the storage, and what came of it.
+#[derive(Clone)]
+struct Look {
+    began: Instant,
+    outcome: watch::Receiver<Option<Result<i64, String>>>,
 }
 
 impl Pool {
@@ -64,11 +97,14 @@ impl Pool {
         Rc::new(Self {
             plugin,
             shared,
+            turns: Arc::default(),
+            prompt: RefCell::default(),
             idle: RefCell::default(),
             slots,
             queued: Cell::new(0),
             tick_turn: Arc::new(Semaphore::new(1)),
             under_way: Rc::default(),
+            looking: RefCell::default(),
         })
     }
 
@@ -78,8 +114,13 @@ impl Pool {
     ///
     /// [`CallError::NoInstance`].
     pub async fn warm_up(&self) -> Result<(), CallError> {
-        let instance = self.instance().await?;
-        self.idle.borrow_mut().push(instance);
+        if self.is_prompt() {
+            let instance = self.prompt_instance()?;
+            self.prompt.replace(Some(instance));
+        } else {
+            let instance = self.instance(TAKES_TURNS).await?;
+            self.idle.borrow_mut().push(instance);
+        }
         Ok(())
     }
 
@@ -100,6 +141,62 @@ impl Pool {
         }
     }
 
+    /// Breaks off the calls under way, refuses those that wait for an instance, and says how many of the
+    /// former there were. What they held is let go; work that a thread does for them already, such as a
+    /// write to a file, may still be done afterwards.
+    ///
+    /// # Errors
+    ///
+    /// That some have not ended within [`BREAK_OFF_TIME_MAX`].
+    pub async fn break_off(&self) -> Result<usize, String> {
+        let before = self.under_way.broken_off.get();
+        self.under_way.breaking_off.notify_waiters();
+        timeout(BREAK_OFF_TIME_MAX, self.drained()).await.map_err(|_| {
+            let name = self.plugin.name();
+            format!("calls of {name} did not end within {BREAK_OFF_TIME_MAX:?} of being broken off")
+        })?;
+        Ok(self.under_way.broken_off.get() - before)
+    }
+
+    /// Reads the default counter, to see whether the storage answers within `time_max`.
+    ///
+    /// There is one look at a time, however long it takes: whoever asks meanwhile is told what it brings. It
+    /// has an instance beside those of the calls, so that it waits for none of them.
+    ///
+    /// # Errors
+    ///
+    /// Why there is no value.
+    pub async fn look(self: &Rc<Self>, time_max: Duration) -> Result<i64, String> {
+        if self.is_prompt() {
+            let answer = self.call_prompt(Operation::Get, DEFAULT_KEY.to_owned());
+            return answer.map_err(|error| error.to_string());
+        }
+        let Look { began, mut outcome } = self.looking();
+        let answered = timeout_at(began + time_max, outcome.wait_for(Option::is_some)).await;
+        match answered.map(|outcome| outcome.ok()?.clone()) {
+            Ok(outcome) => outcome.unwrap_or_else(|| Err("it broke off".into())),
+            Err(_) => Err(format!("the plugin did not answer within {time_max:?}")),
+        }
+    }
+
+    /// The look that is under way, or a new one.
+    fn looking(self: &Rc<Self>) -> Look {
+        self.looking.borrow_mut().get_or_insert_with(|| self.begin_look()).clone()
+    }
+
+    fn begin_look(self: &Rc<Self>) -> Look {
+        let (told, outcome) = watch::channel(None);
+        let look = async |instance: &mut Instance| instance.look(DEFAULT_KEY.to_owned()).await;
+        let call = self.run(self.begin(), !TAKES_TURNS, look);
+        let this = self.clone();
+        task::spawn_local(async move {
+            let outcome = ended(call.await).map_err(|error| error.to_string());
+            this.looking.take();
+            told.send_replace(Some(outcome));
+        });
+        Look { began: Instant::now(), outcome }
+    }
+
     /// The plugin that is called.
     pub fn plugin(&self) -> &Arc<Plugin> {
         &self.plugin
@@ -111,10 +208,16 @@ impl Pool {
     ///
     /// Any [`CallError`].
     pub async fn call(self: &Rc<Self>, operation: Operation, key: &str) -> Result<i64, CallError> {
-        if !self.plugin.waits() {
-            return self.call_prompt(operation, key.to_owned());
-        }
         let key = key.to_owned();
+        let mut _waits = None;
+        if self.is_prompt() && !self.turns.is_free() {
+            // A swap waits for it.
+            _waits = Some(self.begin());
+            self.in_time(self.turns.take()).await?;
+        }
+        if self.is_prompt() {
+            return self.call_prompt(operation, key);
+        }
         self.with_instance(async move |instance| instance.call(operation, key).await).await
     }
 
@@ -131,27 +234,39 @@ impl Pool {
     ) -> Result<T, CallError> {
         let under_way = self.begin();
         let slot = self.slot().await?;
-        let this = self.clone();
-        let call_time = self.plugin.limits.call_time();
-        let call = task::spawn_local(async move {
-            let _held = (under_way, slot);
-            let done = this.on_instance(work);
-            match timeout(call_time * UNHEARD_CALL_TIME_FACTOR, done).await {
-                Ok(outcome) => outcome,
-                Err(_) => {
-                    tracing::warn!(
-                        plugin = this.plugin.name(),
-                        "a call that did not end was cut off"
-                    );
-                    Err(CallError::TimedOut)
-                }
-            }
-        });
-        match timeout(call_time, call).await {
-            Ok(Ok(outcome)) => outcome,
-            Ok(Err(_)) => Err(CallError::Trapped(TrapReason::Other)),
+        let call = self.run((under_way, slot), TAKES_TURNS, work);
+        match timeout(self.plugin.limits.call_time(), call).await {
+            Ok(outcome) => ended(outcome),
             Err(_) => Err(CallError::TimedOut),
         }
+    }
+
+    /// Has an instance do `work` in a task that keeps what is `held`, until it ends, or has to break off.
+    fn run<T: 'static>(
+        self: &Rc<Self>,
+        held: impl Sized + 'static,
+        takes_turns: bool,
+        work: impl AsyncFnOnce(&mut Instance) -> Result<T, CallError> + 'static,
+    ) -> JoinHandle<Result<T, CallError>> {
+        let this = self.clone();
+        // It hears of what is said from now on.
+        let told_to_break_off = self.under_way.breaking_off.clone().notified_owned();
+        task::spawn_local(async move {
+            let _held = held;
+            let time_max = this.plugin.limits.call_time() * UNHEARD_CALL_TIME_FACTOR;
+            select! {
+                biased;
+                outcome = timeout(time_max, this.on_instance(takes_turns, work)) => outcome.unwrap_or_else(|_| {
+                    let why = format!("it did not end within {time_max:?}, and was cut off");
+                    this.plugin.log_break("", &why);
+                    Err(CallError::TimedOut)
+                }),
+                () = told_to_break_off => {
+                    this.under_way.broken_off.update(|calls| calls + 1);
+                    Err(CallError::BrokenOff)
+                }
+            }
+        })
     }
 
     /// The right to tick; none where the tick before goes on for longer than a call may.
@@ -160,47 +275,59 @@ impl Pool {
         timeout(self.plugin.limits.call_time(), turn).await.ok()?.ok()
     }
 
+    /// Whether calls are made straight away: they never wait, are not allowed to compute for longer than a
+    /// thread may be held, and did not do so of late. Those that did are suspended at each tick.
+    fn is_prompt(&self) -> bool {
+        !self.plugin.waits()
+            && self.plugin.limits.call_cpu() <= PROMPT_CALL_CPU_MAX
+            && !self.turns.expect_long_calls()
+    }
+
     /// Such calls never overlap on one thread, so one instance serves them all.
     fn call_prompt(&self, operation: Operation, key: String) -> Result<i64, CallError> {
-        let mut instance = match self.take_idle() {
-            Some(instance) => instance,
-            None => Instance::new_prompt(self.plugin.clone(), &self.shared)?,
-        };
+        let idle = self.prompt.take();
+        let mut instance = idle.map_or_else(|| self.prompt_instance(), Ok)?;
         let answer = instance.call_prompt(operation, key);
-        self.put_back(instance, &answer);
+        if is_sound(&instance, &answer) {
+            self.prompt.replace(Some(instance));
+        }
         answer
+    }
+
+    fn prompt_instance(&self) -> Result<Instance, CallError> {
+        Instance::new_prompt(self.plugin.clone(), &self.shared, &self.turns)
     }
 
     async fn on_instance<T>(
         &self,
+        takes_turns: bool,
         work: impl AsyncFnOnce(&mut Instance) -> Result<T, CallError>,
     ) -> Result<T, CallError> {
-        let mut instance = self.instance().await?;
+        if takes_turns {
+            self.turns.take().await;
+        }
+        let mut instance = self.instance(takes_turns).await?;
         let answer = work(&mut instance).await;
-        self.put_back(instance, &answer);
+        // One that broke off is dropped, and all that it held.
+        if is_sound(&instance, &answer) {
+            self.idle.borrow_mut().push(instance);
+        }
         answer
     }
 
     /// An idle instance, or a new one.
-    async fn instance(&self) -> Result<Instance, CallError> {
+    async fn instance(&self, takes_turns: bool) -> Result<Instance, CallError> {
         match self.take_idle() {
             Some(instance) => Ok(instance),
-            None if self.plugin.waits() => Instance::new(self.plugin.clone(), &self.shared).await,
-            None => Instance::new_prompt(self.plugin.clone(), &self.shared),
+            None => {
+                let plugin = self.plugin.clone();
+                Instance::new(plugin, &self.shared, &self.turns, takes_turns).await
+            }
         }
     }
 
     fn take_idle(&self) -> Option<Instance> {
         self.idle.borrow_mut().pop()
-    }
-
-    /// Keeps an instance for the next call. One that broke off is dropped, and all that it held.
-    fn put_back<T>(&self, instance: Instance, answer: &Result<T, CallError>) {
-        let is_sound =
-            matches!(answer, Ok(_) | Err(CallError::Refused(_) | CallError::InvalidCursor(_)));
-        if is_sound && !instance.is_used_up() {
-            self.idle.borrow_mut().push(instance);
-        }
     }
 
     fn begin(&self) -> CallUnderWay {
@@ -217,11 +344,43 @@ impl Pool {
             return Err(CallError::QueueFull);
         }
         let _queued = Queued::new(&self.queued);
-        match timeout(self.plugin.limits.call_time(), self.slots.clone().acquire_owned()).await {
-            Ok(slot) => Ok(slot.expect("the semaphore is never closed")),
-            Err(_) => Err(CallError::QueuedTooLong),
+        let slot = self.in_time(self.slots.clone().acquire_owned()).await?;
+        Ok(slot.expect("the semaphore is never closed"))
+    }
+
+    /// Waits for what a call needs before it can begin, for no longer than it may.
+    async fn in_time<T>(&self, what: impl Future<Output = T>) -> Result<T, CallError> {
+        let mut time_left = self.plugin.limits.call_time();
+        let mut what = pin!(what);
+        let waiting = async {
+            loop {
+                let some_time = time_left.min(OVERLOAD_WAIT_MAX);
+                if let Ok(got) = timeout(some_time, &mut what).await {
+                    return Ok(got);
+                }
+                time_left -= some_time;
+                if time_left.is_zero() || self.turns.expect_long_calls() {
+                    return Err(CallError::QueuedTooLong);
+                }
+            }
+        };
+        select! {
+            biased;
+            () = self.under_way.breaking_off.notified() => Err(CallError::HeldBackTooLong),
+            got = waiting => got,
         }
     }
+}
+
+/// Whether an instance is as good as new.
+fn is_sound<T>(instance: &Instance, answer: &Result<T, CallError>) -> bool {
+    matches!(answer, Ok(_) | Err(CallError::Refused(_) | CallError::InvalidCursor(_)))
+        && !instance.is_used_up()
+}
+
+/// What the task of a call has brought.
+fn ended<T>(outcome: Result<Result<T, CallError>, JoinError>) -> Result<T, CallError> {
+    outcome.unwrap_or(Err(CallError::Trapped(TrapReason::Other)))
 }
 
 /// Counts one waiting call, for as long as it lives.

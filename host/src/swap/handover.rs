@@ -1,10 +1,11 @@
 //! What becomes of the counts, and of what the journal says, when one plugin takes the place of another.
 
-use std::{rc::Rc, sync::Arc};
+use std::{rc::Rc, sync::Arc, time::Duration};
 
 use super::{
     carry::Carry,
     choice::{self, Plan},
+    fence::FORCED_TIME_MIN,
     holdings::{Counters, Deadline, Holdings, LOOK_TIME_MAX},
     journal::{Journal, Serving, Turn},
     probe,
@@ -23,6 +24,11 @@ pub struct Handover {
     new: Rc<Pool>,
     trigger: Trigger,
     way: Way,
+    /// Whether the new plugin did well when it was tried. By force it is tried again when the calls were broken
+    /// off, for which it may have waited: one of them may hold a lock.
+    is_tried: bool,
+    /// How long looking at what was left may take.
+    look_time_max: Duration,
 }
 
 enum Way {
@@ -38,6 +44,8 @@ pub struct Wish {
     pub counts: Option<OnStorageChange>,
     /// Whether counts that are in the new storage already are given up.
     pub overwrite: bool,
+    /// Whether it must not wait for what may never end.
+    pub force: bool,
     /// What asks for it.
     pub trigger: Trigger,
 }
@@ -55,11 +63,15 @@ impl Handover {
         journal: &Arc<Journal>,
         wish: Wish,
     ) -> Result<Self, SwapError> {
-        let Wish { counts, overwrite, trigger } = wish;
+        let Wish { counts, overwrite, force, trigger } = wish;
         let plan = Plan::make(&old, &new, counts, trigger).await?;
+        if force && plan == Plan::Carry {
+            check_listing(&old).await?;
+        }
         // A host may begin while its storage is out of reach.
-        if trigger != Trigger::Start {
-            probe::probe(&new).await?;
+        let tried = if trigger == Trigger::Start { Ok(()) } else { probe::probe(&new).await };
+        if !force {
+            tried.clone()?;
         }
         if plan != Plan::Keep {
             journal.check_writable().map_err(SwapError::Refused)?;
@@ -73,7 +85,8 @@ impl Handover {
             }
             (Plan::None | Plan::Leave, Ok(turn)) => Way::Remember(turn),
         };
-        Ok(Self { plan, old, new, trigger, way })
+        let look_time_max = if force { FORCED_TIME_MIN } else { LOOK_TIME_MAX };
+        Ok(Self { plan, old, new, trigger, way, look_time_max, is_tried: tried.is_ok() })
     }
 
     /// Whether the counts stay in the storage in which they are, so that they can be counted on meanwhile.
@@ -81,12 +94,34 @@ impl Handover {
         self.plan == Plan::Keep
     }
 
-    /// Makes room in the new storage where its counts may be given up.
+    /// Whether the new plugin need not be tried again.
+    pub fn is_tried(&self) -> bool {
+        self.is_tried
+    }
+
+    /// Tries the new plugin again, if that is needed, and makes room for the counts, which was not done then.
+    ///
+    /// # Errors
+    ///
+    /// Why it can't serve.
+    pub async fn try_again(&self) -> Result<(), SwapError> {
+        if self.is_tried {
+            return Ok(());
+        }
+        probe::probe(&self.new).await?;
+        self.give_up_counts().await
+    }
+
+    /// Makes room in the new storage where its counts may be given up, and the new plugin did well.
     ///
     /// # Errors
     ///
     /// Why it could not.
     pub async fn make_room(&self) -> Result<(), SwapError> {
+        if self.is_tried { self.give_up_counts().await } else { Ok(()) }
+    }
+
+    async fn give_up_counts(&self) -> Result<(), SwapError> {
         match &self.way {
             Way::Carry(carry) => carry.make_room().await.map_err(SwapError::Refused),
             Way::Remember(_) | Way::Forget(_) => Ok(()),
@@ -161,7 +196,7 @@ impl Handover {
             Way::Remember(_) if self.plan == Plan::None => return None,
             Way::Remember(turn) => {
                 if self.plan == Plan::Leave {
-                    let held = Holdings::look(&self.old, LOOK_TIME_MAX).await;
+                    let held = Holdings::look(&self.old, self.look_time_max).await;
                     left = Some(held).filter(|held| !held.are_none());
                 }
                 turn.served(left.as_ref())
@@ -171,5 +206,16 @@ impl Handover {
             tracing::warn!("this swap was made, and is not remembered as it was made: {why}");
         }
         left
+    }
+}
+
+/// Refuses a carry from a plugin that does not list its counters in time, before a call is broken off for it.
+async fn check_listing(old: &Rc<Pool>) -> Result<(), SwapError> {
+    let held = Holdings::look(old, LOOK_TIME_MAX).await;
+    match &held.counters {
+        Ok(_) => Ok(()),
+        Err(_) => Err(SwapError::Refused(format!(
+            "{held}, so they can't be carried: say --leave-counts (\"leave_counts\":true) to leave there what there is"
+        ))),
     }
 }

@@ -15,6 +15,7 @@ pub mod candidate;
 mod carry;
 mod choice;
 pub mod directory;
+pub mod fence;
 mod handover;
 pub mod holdings;
 pub mod journal;
@@ -34,8 +35,9 @@ use tokio::time::timeout;
 
 use self::{
     candidate::{Candidate, Candidates},
+    fence::{Fence, Forced},
     handover::{Handover, Wish},
-    holdings::{Counters, Deadline, Holdings},
+    holdings::{Counters, Holdings},
     journal::{Journal, Serving},
     request::{Change, Done, Request, Requests, SwapError, Swapped, Terms},
     settings::SwapSettings,
@@ -127,22 +129,28 @@ impl Swapper {
         let from = (old.clone(), Serving::of(active));
         let serves = Choice::of(&candidate.plugin);
         let to = (new, Serving::from_now(serves, candidate.chosen.clone()));
-        let (counts, overwrite) = (terms.counts_after(active), terms.overwrite);
-        let wish = Wish { counts, overwrite, trigger };
+        let (counts, overwrite, force) = (terms.counts_after(active), terms.overwrite, terms.force);
+        let wish = Wish { counts, overwrite, force, trigger };
         let handover = Handover::prepare(from, to, &self.journal, wish).await?;
         let (from, to) = (active.plugin.protocol(), candidate.plugin.protocol());
         // The last work of a plugin is part of its counts, and must be done before others count.
-        let fenced = !handover.keeps() || old.plugin().exports().ticks() || !from.may_overlap(to);
+        let fenced = !handover.keeps()
+            || old.plugin().exports().ticks()
+            || !from.may_overlap(to)
+            || !handover.is_tried();
         let mut began = Instant::now();
         let prepared = async {
             self.make_ready(&candidate).await?;
             handover.make_room().await
         };
         let mut outcome = prepared.await.map(|()| None);
+        let mut forced = Forced::default();
         if outcome.is_ok() && fenced {
             began = Instant::now();
             let pause_max = terms.pause_max.unwrap_or(self.settings.pause_max());
-            outcome = self.hold_back(&old, &handover, pause_max).await;
+            let (threads, handover) = (&self.threads, &handover);
+            let fence = Fence { threads, old: &old, handover, pause_max };
+            outcome = if force { fence.force(&mut forced).await } else { fence.hold_back().await };
         }
         let carried = match outcome {
             Ok(carried) => carried,
@@ -166,12 +174,21 @@ impl Swapper {
         let (generation, plugin) = (next.number, next.plugin.name().to_owned());
         self.status.published(Arc::new(next));
         let published = Instant::now();
-        // A thread that has ended, because the host is stopping, serves nobody.
-        let _ = self.threads.all(Step::Publish(self.settings.drain_max())).await;
+        let publish = Step::Publish { drain_max: self.settings.drain_max(), force };
+        match self.threads.all(publish).await {
+            Ok(broken_off) => forced.broken_off += broken_off,
+            // A thread that has ended, because the host is stopping, serves nobody.
+            Err(why) => tracing::warn!("the plugin before goes on: {why}"),
+        }
         let (paused, drained) = (began.elapsed(), published.elapsed());
         let left = handover.finish().await;
+        // Such as a listing that did not end.
+        if force && let Err(why) = old.break_off().await {
+            tracing::warn!("the plugin before goes on: {why}");
+        }
         let paused = if fenced { paused } else { Duration::ZERO };
-        Ok(Swapped { generation, plugin, fenced, paused, drained, carried, left })
+        let forced = force.then_some(forced);
+        Ok(Swapped { generation, plugin, fenced, paused, drained, carried, left, forced })
     }
 
     /// Makes a pool and an instance on each thread.
@@ -180,29 +197,7 @@ impl Swapper {
         let outcome = timeout(PREPARE_TIME_MAX, steps).await.unwrap_or_else(|_| {
             Err(format!("an instance was not made within {PREPARE_TIME_MAX:?} on each thread"))
         });
-        outcome.map_err(SwapError::Refused)
-    }
-
-    /// Closes the gate on all threads and hands the counts over. The gate stays closed.
-    async fn hold_back(
-        &self,
-        old: &Rc<Pool>,
-        handover: &Handover,
-        pause_max: Duration,
-    ) -> Result<Option<Counters>, SwapError> {
-        let too_long = format!(
-            "calls would have been held back for longer than --swap-pause-max ({} ms), so {}",
-            pause_max.as_millis(),
-            handover.changed()
-        );
-        let deadline = Deadline::after(pause_max, too_long.clone());
-        let closed = async {
-            self.threads.all(Step::Close(pause_max)).await?;
-            tick(old).await
-        };
-        let closed = timeout(pause_max, closed).await;
-        closed.map_err(|_| SwapError::NotNow(too_long))?.map_err(SwapError::Refused)?;
-        handover.make(&deadline).await
+        outcome.map(drop).map_err(SwapError::Refused)
     }
 }
 
@@ -217,8 +212,11 @@ pub async fn tick(pool: &Rc<Pool>) -> Result<(), String> {
 
 /// Says in the log what was swapped, carried and left.
 fn log(swapped: &Swapped, from: &str, trigger: Trigger) {
-    let Swapped { plugin, generation, fenced, carried, left, .. } = swapped;
+    let Swapped { plugin, generation, fenced, carried, left, forced, .. } = swapped;
     let counted = warn_of(left.as_ref(), from, plugin);
+    if let Some(forced) = forced.as_ref().filter(|forced| !forced.is_nothing()) {
+        tracing::warn!(plugin, from, "the swap was forced: {forced}");
+    }
     // Totals as texts: not all readers of JSON can hold a number of 128 bits.
     tracing::info!(
         plugin, from, generation, fenced,
@@ -229,6 +227,7 @@ fn log(swapped: &Swapped, from: &str, trigger: Trigger) {
         left_in = left.as_ref().map(|left| left.storage.as_str()),
         left_keys = counted.map(|counted| counted.keys),
         left_total = counted.map(|counted| counted.total.to_string()),
+        broken_off = forced.as_ref().map(|forced| forced.broken_off),
         %trigger, "swapped"
     );
 }

@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// How long the plugin may take for all calls on it, and its storage before.
-const PROBE_TIME_MAX: Duration = Duration::from_secs(5);
+pub const PROBE_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// Has a fresh instance increment, read and reset the scratch counter.
 ///

@@ -5,6 +5,7 @@ use std::{fmt, path::PathBuf, time::Duration};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
+    fence::Forced,
     holdings::{Counters, Holdings},
     settings::OnStorageChange,
 };
@@ -61,6 +62,8 @@ pub struct Terms {
     pub carries_back: bool,
     /// Whether counts that are in the new storage already are given up.
     pub overwrite: bool,
+    /// Whether calls that do not end are broken off, and the last work of the old plugin may fail.
+    pub force: bool,
     /// How long calls may be held back; if nothing was said, as the settings have it.
     pub pause_max: Option<Duration>,
 }
@@ -107,6 +110,8 @@ pub struct Swapped {
     pub carried: Option<Counters>,
     /// What was left in the old storage; none if that is surely nothing.
     pub left: Option<Holdings>,
+    /// What force has cost, where it was asked for.
+    pub forced: Option<Forced>,
 }
 
 /// Why a swap was not made. The old generation goes on.

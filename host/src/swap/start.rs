@@ -188,8 +188,12 @@ async fn change_on_this_thread(
     let old = Pool::new(old);
     let new = Pool::after(new, &old);
     let to_serve = Serving::from_now(chosen.clone(), chosen);
-    let wish =
-        Wish { counts: settings.on_storage_change, overwrite: false, trigger: Trigger::Start };
+    let wish = Wish {
+        counts: settings.on_storage_change,
+        overwrite: false,
+        force: false,
+        trigger: Trigger::Start,
+    };
     let handover =
         Handover::prepare((old.clone(), was.clone()), (new, to_serve), journal, wish).await?;
     let pause_max = settings.pause_max();

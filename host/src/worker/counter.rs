@@ -13,6 +13,7 @@ use crate::{
         dispatch::Dispatcher,
         pool::Pool,
     },
+    readiness::READY_TIME_MAX,
     shutdown::Stopping,
 };
 
@@ -74,6 +75,10 @@ impl Counter for PluginCounter {
         SendWrapper::new(self.metered(Asked::Other, async move |pool: &Rc<Pool>| {
             pool.list(cursor, entries_max).await
         }))
+    }
+
+    fn look(&self) -> impl Future<Output = Result<i64, String>> + Send {
+        SendWrapper::new(async { self.dispatcher.pool().look(READY_TIME_MAX).await })
     }
 
     fn plugin(&self) -> String {

@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path, time::Duration};
 
-use crate::support::{Browser, Sandbox, Tally, ask, carry, overview, own_port, wait_until};
+use crate::support::{Browser, Sandbox, Tally, ask, carry, guest, overview, own_port, wait_until};
 
 /// How long the page may take to show something.
 const SHOWN_WITHIN: Duration = Duration::from_secs(30);
@@ -61,6 +61,24 @@ fn choose(browser: &Browser, value: &str) {
     browser.wait_for(&format!("return document.querySelector({button:?})"), SHOWN_WITHIN);
     browser.find(&button).click();
     browser.wait_for("return !document.querySelector('dialog[open]')", SHOWN_WITHIN);
+}
+
+#[test]
+fn a_swap_that_only_force_can_make_is_offered_with_what_it_costs() {
+    let sandbox = Sandbox::new();
+    let guest = guest("guest-unruly");
+    let args = ["--plugin", guest.to_str().unwrap(), "--tick-interval", "3600000"];
+    let grant = ["--grant", "guest_unruly=shared-memory+file-lock+clocks"];
+    let tally = sandbox.start(&[&args[..], &grant, &ADMIN].concat());
+    // Its work fails, so it is not swapped out.
+    assert_eq!(ask(tally.address(), "POST /counters/tick/inc?by=10").count(), 10);
+    let browser = dashboard(&tally);
+    click_swap(&browser, "shared-memory-flock");
+    choose(&browser, "force");
+    wait_for_text(&browser, "#plugin", "shared-memory-flock");
+    wait_for_text(&browser, "#message", "what was not saved is lost");
+    wait_for_text(&browser, "#swaps", "what was not saved is lost");
+    assert_eq!(counting_plugin(&tally), "shared-memory-flock");
 }
 
 fn counting_plugin(tally: &Tally) -> String {

@@ -75,6 +75,61 @@ fn others_are_served_while_a_plugin_loops() {
 }
 
 #[test]
+fn health_is_answered_while_a_plugin_spins() {
+    for (guest, cpu_max) in GUESTS.iter().flat_map(|guest| [(*guest, "50"), (*guest, "2000")]) {
+        let sandbox = Sandbox::new();
+        let tally = start_guest(
+            &sandbox,
+            guest,
+            &["--workers", "1", "--call-cpu-max", cpu_max, "--call-time-max", "1000"],
+        );
+        assert_eq!(increment(&tally, "well").count(), 1);
+        let asked = AtomicBool::new(false);
+        thread::scope(|scope| {
+            for _ in 0..64 {
+                scope.spawn(|| {
+                    while !asked.load(Ordering::SeqCst) {
+                        let answer = increment(&tally, "loop");
+                        assert!([500, 503, 504].contains(&answer.status), "{answer:?}");
+                    }
+                });
+            }
+            let slowest = (0..40).map(|idx| {
+                let began = Instant::now();
+                let path = ["/livez", "/readyz"][idx % 2];
+                let answer = ask(tally.address(), &format!("GET {path}"));
+                assert_eq!(answer.status, 200, "{path}: {answer:?}");
+                began.elapsed()
+            });
+            let slowest = slowest.max().unwrap();
+            asked.store(true, Ordering::SeqCst);
+            // On a quiet machine it takes at most 50 ms; it was 5 s, or 128 s where calls may compute for longer.
+            assert!(slowest < Duration::from_secs(2), "{slowest:?}, {guest:?}, {cpu_max}");
+        });
+    }
+}
+
+#[test]
+fn calls_that_would_wait_for_long_behind_others_that_compute_are_shed() {
+    for guest in GUESTS {
+        let sandbox = Sandbox::new();
+        let limits = ["--call-cpu-max", "5000", "--call-time-max", "600000"];
+        let args = ["--workers", "1", "--instances-per-worker-max", "1"];
+        let tally = start_guest(&sandbox, guest, &[limits, args].concat());
+        thread::scope(|scope| {
+            scope.spawn(|| assert_eq!(increment(&tally, "loop").status, 500));
+            // Its bound would else be the one of all calls.
+            wait_until("one is shed", || {
+                let answer = increment(&tally, "well");
+                let shed = answer.status == 503;
+                assert!(!shed || answer.head.contains("retry-after: 1"), "{answer:?}");
+                shed
+            });
+        });
+    }
+}
+
+#[test]
 fn waiting_is_not_computing() {
     let sandbox = Sandbox::new();
     // More than a busy machine keeps a call that computes little from its core.

@@ -22,6 +22,8 @@ mod dashboard;
 mod disk;
 /// Which requests there are, and what becomes of bad ones.
 mod endpoints;
+/// Swaps that break off what does not end.
+mod forced_swaps;
 /// A region without room for more keys.
 mod full_region;
 /// Clients that stop sending before they have their answers.
@@ -82,6 +84,8 @@ mod stopping;
 mod swap_triggers;
 /// Swaps while requests are served.
 mod swaps;
+/// What plugins say, at any length and as often as they like.
+mod texts_of_plugins;
 /// Traces that are exported.
 #[cfg(feature = "otlp")]
 mod traces;

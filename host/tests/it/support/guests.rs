@@ -9,7 +9,7 @@ use std::{
 #[path = "../../../build/guests.rs"]
 mod build;
 
-const GUESTS: [&str; 8] = [
+const GUESTS: [&str; 9] = [
     "guest-disk-truncate",
     "guest-first-call",
     "guest-hostile",
@@ -18,6 +18,7 @@ const GUESTS: [&str; 8] = [
     "guest-hostile-sql",
     "guest-periodic",
     "guest-slow",
+    "guest-unruly",
 ];
 
 /// Where they are compiled.

@@ -18,7 +18,10 @@ use sqlx::{
 pub use transaction::Transaction;
 
 use super::{DatabaseSettings, Tls};
-use crate::bindings::tally::sql::database::{Answer, Error, Isolation, Value};
+use crate::{
+    bindings::tally::sql::database::{Answer, Error, Isolation, Value},
+    capabilities::log::{Ration, Verdict},
+};
 use connector::{Checkout, Connector};
 use failure::{Failure, Phase};
 use health::Health;
@@ -26,6 +29,9 @@ use health::Health;
 /// Prepared statements that one connection keeps; beyond it the one that was used least recently is
 /// forgotten.
 const PREPARED_STATEMENTS_MAX: usize = 100;
+
+/// Statements that are logged in a second, for each thread.
+const LOGGED_PER_SECOND_MAX: u32 = 10;
 
 /// Characters of a statement that are logged.
 const LOGGED_CHARS_MAX: usize = 200;
@@ -73,7 +79,8 @@ impl Database {
             .queue_mode(QueueMode::Lifo)
             .build()
             .expect("a pool without time-outs of its own needs no runtime");
-        Connections { pool, statement_time_max: self.settings.statement_time() }
+        let made = Arc::new(Ration::new(LOGGED_PER_SECOND_MAX));
+        Connections { pool, statement_time_max: self.settings.statement_time(), made }
     }
 }
 
@@ -91,6 +98,8 @@ fn ssl_mode(tls: Tls) -> PgSslMode {
 pub struct Connections {
     pool: Pool<Connector>,
     statement_time_max: Duration,
+    /// Lines about what plugins have made.
+    made: Arc<Ration>,
 }
 
 impl Connections {
@@ -115,7 +124,7 @@ impl Connections {
             answer = statement::run(&mut checkout, &statement, &parameters, time_max).await;
         }
         let answer = checkout.settle(answer, Phase::OwnTransaction)?;
-        if statement::creates(&statement) {
+        if statement::creates(&statement) && self.made.judge() != Verdict::Drop {
             let statement: String = statement.chars().take(LOGGED_CHARS_MAX).collect();
             tracing::info!("a plugin made something in the database: {statement:?}");
         }

@@ -6,6 +6,8 @@ pub mod file_lock;
 pub mod hazelcast;
 pub mod lock_times;
 pub mod log;
+mod os_error;
+mod ownership;
 pub mod panic;
 pub mod shared_memory;
 pub mod sql;

@@ -43,6 +43,8 @@ mod leaving;
 mod lifecycle;
 /// The lines of the log.
 mod logs;
+/// A region that is truncated, removed, replaced or opened to others while hosts use it.
+mod lost_region;
 /// What Prometheus is told, and in which format.
 mod metrics;
 /// Plugins made out of tree, by the recipe of `plugins/README.md`.

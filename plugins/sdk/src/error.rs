@@ -14,6 +14,7 @@ impl From<cells::Error> for Error {
             )),
             cells::Error::InvalidKey => Error::InvalidKey("a key has 1 to 256 bytes".to_string()),
             cells::Error::Unavailable(why) => Error::Unavailable(why),
+            cells::Error::OutcomeUnknown(why) => Error::OutcomeUnknown(why),
         }
     }
 }

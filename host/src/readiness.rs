@@ -28,16 +28,25 @@ pub const STOPPING: &str = "the host is stopping";
 /// Why a host is not ready before the first look.
 pub const NOT_ASKED: &str = "the storage was not asked yet";
 
-/// Why the plugin is not ready, judged by `get`, which asks it for the default counter; none if it is.
-pub async fn why_not_ready(get: impl Future<Output = Result<i64, CallError>>) -> Option<String> {
-    value(get).await.err()
+/// Why the plugin is not ready, judged by `get`, which asks it for the default counter, and by `room`, which asks whether its
+/// storage has any; none if it is.
+pub async fn why_not_ready(
+    get: impl Future<Output = Result<i64, CallError>>,
+    room: impl Future<Output = Result<(), String>>,
+) -> Option<String> {
+    value(get, room).await.err()
 }
 
-async fn value(get: impl Future<Output = Result<i64, CallError>>) -> Result<i64, String> {
-    match timeout(READY_TIME_MAX, get).await {
-        Ok(outcome) => outcome.map_err(|error| error.to_string()),
-        Err(_) => Err(format!("the plugin did not answer within {READY_TIME_MAX:?}")),
-    }
+async fn value(
+    get: impl Future<Output = Result<i64, CallError>>,
+    room: impl Future<Output = Result<(), String>>,
+) -> Result<i64, String> {
+    let asked = async {
+        let value = get.await.map_err(|error| error.to_string())?;
+        room.await.map(|()| value)
+    };
+    let late = || format!("the plugin did not answer within {READY_TIME_MAX:?}");
+    timeout(READY_TIME_MAX, asked).await.map_err(|_| late())?
 }
 
 /// Looks each second at the default counter of the active plugin, whichever that is, and tells
@@ -65,7 +74,8 @@ async fn look(dispatcher: Rc<Dispatcher>) -> Option<Result<i64, String>> {
         if dispatcher.holds_back() {
             return None;
         }
-        Some(value(dispatcher.call(Operation::Get, DEFAULT_KEY)).await)
+        let pool = dispatcher.pool();
+        Some(value(dispatcher.call(Operation::Get, DEFAULT_KEY), pool.check_room()).await)
     };
     // A plugin that never waits is called where this stands.
     contained(looking).await.unwrap_or_else(|panicked| Some(Err(panicked.to_owned())))

@@ -6,7 +6,7 @@ pub mod file_lock;
 pub mod hazelcast;
 pub mod lock_times;
 pub mod log;
-mod os_error;
+pub mod os_error;
 mod ownership;
 pub mod panic;
 pub mod shared_memory;
@@ -338,7 +338,9 @@ impl Lent {
     pub fn unfinished(&self) -> Option<Unfinished> {
         if self.sql.as_ref().is_some_and(SqlCtx::in_transaction) {
             Some(Unfinished::Transaction)
-        } else if self.hazelcast_map.as_ref().is_some_and(Map::holds_lock) {
+        } else if self.hazelcast_map.as_ref().is_some_and(Map::holds_lock)
+            || self.file_lock.as_ref().is_some_and(FileLockCtx::holds_lock)
+        {
             Some(Unfinished::Lock)
         } else {
             None
@@ -361,7 +363,7 @@ impl Lent {
 pub enum Unfinished {
     /// A transaction of a database. It is rolled back with the instance.
     Transaction,
-    /// A lock of a cluster. It is released with the instance.
+    /// A lock of a cluster, or of a file. It is released with the instance.
     Lock,
 }
 

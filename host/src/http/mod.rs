@@ -36,6 +36,9 @@ pub trait Counter: Clone + Send + Sync + 'static {
         entries_max: u32,
     ) -> impl Future<Output = Result<Page, CallError>> + Send;
 
+    /// Whether the plugin's storage has room for new files, where it has files; otherwise why not.
+    fn check_room(&self) -> impl Future<Output = Result<(), String>> + Send;
+
     /// The name of the plugin that counts.
     fn plugin(&self) -> String;
 

@@ -1,7 +1,7 @@
 //! The endpoints by which a supervisor sees how the host is.
 //!
 //! * `GET /livez`: the process answers; says nothing of the storage, whose failure no restart mends.
-//! * `GET /readyz`: the plugin answers too, so that traffic may come.
+//! * `GET /readyz`: the plugin answers too, and its storage has room, so that traffic may come.
 
 use axum::{Json, extract::State};
 use serde::Serialize;
@@ -36,7 +36,8 @@ pub async fn ready<C: Counter>(State(counter): State<C>) -> Result<Json<Ready>, 
     if counter.is_held_back() {
         return Ok(Json(Ready { status: "ready", plugin: counter.plugin() }));
     }
-    match why_not_ready(counter.call(Operation::Get, DEFAULT_KEY)).await {
+    let get = counter.call(Operation::Get, DEFAULT_KEY);
+    match why_not_ready(get, counter.check_room()).await {
         None => Ok(Json(Ready { status: "ready", plugin: counter.plugin() })),
         Some(why) => Err(Problem::not_ready(&why)),
     }

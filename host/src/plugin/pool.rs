@@ -17,7 +17,7 @@ use super::{
     instance::Instance,
     loader::Plugin,
 };
-use crate::capabilities::OnThread;
+use crate::capabilities::{OnThread, directory::LazyDirectory};
 
 /// How many times the longest call a call may go on whose caller has stopped waiting. By then it is
 /// not a slow step that is waited for but one that never ends, such as a plugin that sleeps.
@@ -178,7 +178,38 @@ impl Pool {
         let mut instance = self.instance().await?;
         let answer = work(&mut instance).await;
         self.put_back(instance, &answer);
-        answer
+        match answer {
+            Err(error) if error.is_of_storage() => Err(self.explain(error).await),
+            answer => answer,
+        }
+    }
+
+    /// Says why files can't be written, where the plugin has some and that is so.
+    async fn explain(&self, error: CallError) -> CallError {
+        match self.of_directory(LazyDirectory::look_for_room).await {
+            Some(Err(errno)) => error.because(errno),
+            _ => error,
+        }
+    }
+
+    /// Whether there is room for new files, for a plugin that has some.
+    ///
+    /// # Errors
+    ///
+    /// Why there is none.
+    pub async fn check_room(&self) -> Result<(), String> {
+        self.of_directory(LazyDirectory::check_room).await.unwrap_or(Ok(()))
+    }
+
+    /// Looks at the directory that the plugin is lent, if it is, on a thread that serves nobody.
+    async fn of_directory<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(&LazyDirectory) -> T + Send + 'static,
+    ) -> Option<T> {
+        self.plugin.grants.directory.as_ref()?;
+        let plugin = self.plugin.clone();
+        let looking = task::spawn_blocking(move || plugin.grants.directory.as_ref().map(look));
+        looking.await.ok().flatten()
     }
 
     /// An idle instance, or a new one.

@@ -76,6 +76,11 @@ impl Counter for PluginCounter {
         }))
     }
 
+    fn check_room(&self) -> impl Future<Output = Result<(), String>> + Send {
+        let pool = self.dispatcher.pool();
+        SendWrapper::new(async move { pool.check_room().await })
+    }
+
     fn plugin(&self) -> String {
         self.dispatcher.pool().plugin().name().to_owned()
     }

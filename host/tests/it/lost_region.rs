@@ -7,8 +7,13 @@ use std::{
     time::Duration,
 };
 
+use rustix::{
+    fs::{CWD, Mode, mkfifoat},
+    process::Signal,
+};
+
 use crate::support::{
-    Answer, Connection, Sandbox, Tally, ask, check_refused, guest, overview, swap, swap_and_leave,
+    Answer, Connection, Sandbox, Tally, ask, check_refused, overview, swap, swap_and_leave,
     wait_until,
 };
 
@@ -85,18 +90,14 @@ fn check_lost(sandbox: &Sandbox, tally: &Tally, why: &str) {
     check_refused(&ask(tally.address(), "GET /readyz"), "not-ready", why);
     assert_eq!(ask(tally.address(), "GET /livez").status, 200);
     wait_until("the log says so", || sandbox.stderr().contains(why));
-    // A plugin that traps, by a signal of its own, does so still.
-    let guest = guest("guest-hostile-prompt");
-    let answer = swap(tally, "shared-memory-flock");
-    assert_ne!(answer.status, 200, "{answer:?}");
-    drop(guest);
+    check_refused(&swap(tally, "shared-memory-flock"), "plugin-refused", why);
     let answer = swap_and_leave(tally, "disk-flock");
     assert_eq!(answer.status, 200, "{answer:?}");
     assert_eq!(inc(tally).count(), 1);
     assert_eq!(ask(tally.address(), "GET /readyz").status, 200);
     // Nothing begins at 0 in its place.
     let answer = swap_and_leave(tally, "shared-memory-atomic");
-    assert_ne!(answer.status, 200, "{answer:?}");
+    check_refused(&answer, "plugin-refused", why);
     assert_eq!(overview(tally)["active"]["plugin"], "disk-flock");
 }
 
@@ -133,6 +134,24 @@ fn hosts_whose_region_is_removed_or_replaced_do_not_count_apart() {
         drop(next);
         check_lost(&sandbox, &hosts[1], why);
     }
+}
+
+#[test]
+fn a_reload_does_not_begin_at_0_in_the_place_of_a_region_that_was_removed() {
+    let sandbox = Sandbox::new();
+    let file = sandbox.path().join("tally.toml");
+    let set_capacity = |keys: u32| fs::write(&file, format!("shared-memory-capacity = {keys}"));
+    set_capacity(100).unwrap();
+    let tally = sandbox.start(&["--config", file.to_str().unwrap()]);
+    assert_eq!(inc(&tally).count(), 1);
+    // Before anybody has used it since.
+    fs::remove_file(region(&sandbox)).unwrap();
+    set_capacity(200).unwrap();
+    tally.signal(Signal::HUP);
+    let why = "it was lost while this host used it";
+    wait_until("the reload is refused", || sandbox.stderr().contains(why));
+    check_refused(&inc(&tally), "storage-unavailable", "was removed while it was used");
+    assert!(!region(&sandbox).exists());
 }
 
 #[test]
@@ -183,4 +202,14 @@ fn a_host_that_is_killed_while_it_makes_a_region_leaves_a_whole_one_or_none() {
             assert_eq!(inc(&tally).count(), 1);
         }
     }
+}
+
+#[test]
+fn a_pipe_in_the_place_of_the_region_is_refused_and_not_waited_for() {
+    let sandbox = Sandbox::new();
+    mkfifoat(CWD, region(&sandbox), Mode::RUSR | Mode::WUSR).unwrap();
+    let output = sandbox.run(&[]);
+    assert_eq!(output.status.code(), Some(2));
+    let why = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(why.contains("a named pipe, not a regular file") && why.contains("/region"), "{why}");
 }

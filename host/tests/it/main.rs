@@ -19,6 +19,8 @@ mod dashboard;
 mod disk;
 /// Which requests there are, and what becomes of bad ones.
 mod endpoints;
+/// A disk without room, or that can't be written to, and a host without file descriptors.
+mod full_disk;
 /// A region without room for more keys.
 mod full_region;
 /// Clients that stop sending before they have their answers.

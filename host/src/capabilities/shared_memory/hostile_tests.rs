@@ -130,6 +130,16 @@ fn a_region_that_is_not_the_file_at_its_path_or_can_be_changed_by_others_is_refu
 }
 
 #[test]
+fn a_region_that_is_removed_is_not_made_again_beside_one_that_nobody_has_used_since() {
+    let (_dir, path, region) = region();
+    fs::remove_file(&path).unwrap();
+    assert!(refusal(&path).contains("it was lost while this host used it"));
+    drop(region);
+    refusal(&path);
+    assert!(!path.exists());
+}
+
+#[test]
 fn a_file_that_was_prepared_by_others_or_damaged_is_refused_and_unchanged() {
     type Prepare = fn(&Path);
     let whole = |path: &Path| drop(Region::open(path, CAPACITY).unwrap());

@@ -8,7 +8,7 @@
 
 use alloc::{collections::BTreeSet, format, string::String, vec::Vec};
 
-use tally_plugin::Error;
+use tally_plugin::{Error, file_error};
 
 use crate::{
     files::{Directory, ErrorCode, File},
@@ -121,7 +121,7 @@ impl<D: Directory> Files<D> {
 
     /// An error of what changed nothing.
     pub fn failed(&self, action: &str, path: &str, code: ErrorCode) -> Error {
-        let why = format!("can't {action} {}/{path}: {}", self.shown, code.name());
+        let why = format!("can't {action} {}/{path}: {}", self.shown, file_error(code));
         match code {
             ErrorCode::InsufficientSpace | ErrorCode::Quota => Error::Full(why),
             _ => Error::Unavailable(why),
@@ -129,7 +129,7 @@ impl<D: Directory> Files<D> {
     }
 
     fn unknown(&self, action: &str, path: &str, code: ErrorCode) -> Error {
-        Error::OutcomeUnknown(format!("can't {action} {}/{path}: {}", self.shown, code.name()))
+        Error::OutcomeUnknown(format!("can't {action} {}/{path}: {}", self.shown, file_error(code)))
     }
 }
 

@@ -7,11 +7,14 @@ use std::{
 };
 
 use rustix::{
-    fs::{AtFlags, CWD, FallocateFlags, FileType, Mode, OFlags},
+    fs::{AtFlags, CWD, FallocateFlags, Mode, OFlags},
     io::Errno,
 };
 
-use crate::capabilities::{os_error::words, ownership};
+use crate::{
+    capabilities::{os_error::words, ownership},
+    regular_file,
+};
 
 /// The file at `path`; none where there is nothing.
 ///
@@ -20,17 +23,12 @@ use crate::capabilities::{os_error::words, ownership};
 /// When it can't be opened, is no file, or somebody else can change it.
 pub fn open(path: &Path) -> io::Result<Option<File>> {
     check_directory(directory(path))?;
-    // Nothing that lies there is waited for, or leads elsewhere.
-    let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let file = match rustix::fs::open(path, flags, Mode::empty()) {
-        Ok(file) => File::from(file),
-        Err(Errno::NOENT) => return Ok(None),
-        Err(errno) => return Err(io::Error::other(words(errno))),
+    let file = match regular_file::open(path, File::options().read(true).write(true)) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(Errno::from_io_error(&error).map_or(error, in_words)),
     };
     let stat = rustix::fs::fstat(&file)?;
-    if !FileType::from_raw_mode(stat.st_mode).is_file() {
-        return Err(io::Error::other("it is not a regular file"));
-    }
     ownership::check(&stat).map_err(io::Error::other)?;
     Ok(Some(file))
 }
@@ -65,18 +63,23 @@ impl Unnamed {
     fn new(path: &Path) -> io::Result<Self> {
         let mode = Mode::RUSR | Mode::WUSR;
         let flags = OFlags::RDWR | OFlags::CLOEXEC;
-        match rustix::fs::open(directory(path), flags | OFlags::TMPFILE, mode) {
-            Ok(file) => Ok(Self { file: file.into(), temporary: None }),
+        let this = match rustix::fs::open(directory(path), flags | OFlags::TMPFILE, mode) {
+            Ok(file) => Self { file: file.into(), temporary: None },
             Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL) => {
+                let mut random = [0; 8];
+                rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())?;
                 let mut temporary = path.as_os_str().to_owned();
-                temporary.push(format!(".{}.new", std::process::id()));
+                temporary.push(format!(".{:x}.new", u64::from_ne_bytes(random)));
                 let file =
                     rustix::fs::open(&temporary, flags | OFlags::CREATE | OFlags::EXCL, mode)
-                        .map_err(|errno| io::Error::other(words(errno)))?;
-                Ok(Self { file: file.into(), temporary: Some(temporary.into()) })
+                        .map_err(in_words)?;
+                Self { file: file.into(), temporary: Some(temporary.into()) }
             }
-            Err(errno) => Err(io::Error::other(words(errno))),
-        }
+            Err(errno) => return Err(in_words(errno)),
+        };
+        // A directory may have an access control list that gives more.
+        rustix::fs::fchmod(&this.file, mode)?;
+        Ok(this)
     }
 
     /// Gives the file its name; returns false where there is one of that name.
@@ -91,7 +94,7 @@ impl Unnamed {
         match rustix::fs::linkat(CWD, &from, CWD, path, AtFlags::SYMLINK_FOLLOW) {
             Ok(()) => Ok(true),
             Err(Errno::EXIST) => Ok(false),
-            Err(errno) => Err(io::Error::other(words(errno))),
+            Err(errno) => Err(in_words(errno)),
         }
     }
 }
@@ -125,4 +128,8 @@ fn check_directory(directory: &Path) -> io::Result<()> {
         )));
     }
     Ok(())
+}
+
+fn in_words(errno: Errno) -> io::Error {
+    io::Error::other(words(errno))
 }

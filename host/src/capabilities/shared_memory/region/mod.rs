@@ -15,7 +15,7 @@ use std::{
     fs::File,
     io,
     path::Path,
-    sync::{Mutex, atomic::Ordering},
+    sync::{Arc, Mutex, atomic::Ordering},
 };
 
 use self::{slot::SLOT_WORDS, table::Key, watch::Watch};
@@ -63,7 +63,7 @@ pub enum CellError {
 /// A mapped region.
 pub struct Region {
     words: MappedWords,
-    watch: Watch,
+    watch: Arc<Watch>,
     /// Held open for its lock, which protects the addition and removal of keys.
     file: File,
     /// The file's lock is one for the whole process, so its threads need one among themselves.
@@ -99,12 +99,13 @@ impl Region {
         }
         for _ in 0..OPEN_TRIES_MAX {
             if let Some(file) = file::open(path)? {
-                return Self::of_file(path, file);
+                return Self::of_file(path, file).inspect(|this| this.watch.register());
             }
             let new = file::make(path, words(capacity) as u64 * WORD_BYTES as u64)?;
             write_header(&new.file, capacity)?;
             let this = Self::of_file(path, new.file.try_clone()?)?;
             if new.link(path)? {
+                this.watch.register();
                 return Ok(this);
             }
         }

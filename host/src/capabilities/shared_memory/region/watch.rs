@@ -3,7 +3,7 @@
 use std::{
     path::{Path, PathBuf},
     sync::{
-        Mutex, OnceLock, PoisonError,
+        Arc, Mutex, OnceLock, PoisonError, Weak,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -19,6 +19,9 @@ use crate::capabilities::{os_error::words, ownership};
 /// How long the file counts as unchanged after a look at it, in milliseconds, to which a tick of the kernel's coarse clock
 /// comes (1 to 10 ms). What is counted in a file after its removal is counted within that time.
 const LOOK_MS: u64 = 10;
+
+/// The regions that this process has mapped.
+static WATCHED: Mutex<Vec<Weak<Watch>>> = Mutex::new(Vec::new());
 
 /// Regions that were lost under this process: one of the same name is not opened by it again, because it would begin at 0
 /// and hide the loss.
@@ -38,14 +41,21 @@ pub struct Watch {
 
 impl Watch {
     /// Watches the file at `path`, which is `file` and has at least `bytes`.
-    pub fn new(path: &Path, file: &Stat, bytes: u64) -> Self {
-        Self {
+    pub fn new(path: &Path, file: &Stat, bytes: u64) -> Arc<Self> {
+        Arc::new(Self {
             path: path.to_path_buf(),
             device_and_inode: (file.st_dev, file.st_ino),
             bytes,
             looked_at_ms: AtomicU64::new(0),
             lost: OnceLock::new(),
-        }
+        })
+    }
+
+    /// Has [`was_lost`] look at this one too; to be called when the file has its name.
+    pub fn register(self: &Arc<Self>) {
+        let mut watched = WATCHED.lock().unwrap_or_else(PoisonError::into_inner);
+        watched.retain(|watch| 0 < watch.strong_count());
+        watched.push(Arc::downgrade(self));
     }
 
     /// Whether the file was the same at the last look, which is made again if it was more than [`LOOK_MS`] ago.
@@ -117,9 +127,15 @@ impl Watch {
     }
 }
 
-/// Whether a region at `path` was lost under this process.
+/// Whether a region at `path` was lost under this process, also if nobody has used it since.
 pub fn was_lost(path: &Path) -> bool {
-    LOST.lock().unwrap_or_else(PoisonError::into_inner).contains(&absolute(path))
+    let path = absolute(path);
+    let watched = WATCHED.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let same =
+        watched.iter().filter_map(Weak::upgrade).filter(|watch| absolute(&watch.path) == path);
+    // What is found is noted below.
+    same.for_each(|watch| drop(watch.look()));
+    LOST.lock().unwrap_or_else(PoisonError::into_inner).contains(&path)
 }
 
 fn absolute(path: &Path) -> PathBuf {

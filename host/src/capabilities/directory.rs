@@ -1,25 +1,39 @@
-//! Capability `files`: the directory that is lent.
+//! Capability `files`: the directory that is lent, and whether there is room in it.
 
 use std::{
     fs::{self, File},
     io,
     path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
 };
 
 use anyhow::Context;
+use rustix::{
+    fs::{FallocateFlags, Mode, OFlags, StatVfsMountFlags},
+    io::Errno,
+};
+
+use super::os_error::words;
+
+/// What a look at the room takes for a moment, in bytes: a block of most file systems.
+const ROOM_BYTES: u64 = 4096;
+
+/// How long one look at the room is good for: less than the second between two looks of the host itself.
+const ROOM_LOOK_AGE_MAX: Duration = Duration::from_millis(500);
 
 /// A directory that is made, if it is missing, when the first instance needs it, and never again: one that goes away later
 /// has taken its files along, and these must not be taken for new ones.
 pub struct LazyDirectory {
     path: PathBuf,
     is_found: Mutex<bool>,
+    room: Mutex<Option<(Instant, Result<(), Errno>)>>,
 }
 
 impl LazyDirectory {
     /// The directory at `path`.
     pub fn new(path: PathBuf) -> Self {
-        Self { path, is_found: Mutex::default() }
+        Self { path, is_found: Mutex::default(), room: Mutex::default() }
     }
 
     /// Where it is; it exists, or has existed.
@@ -36,6 +50,51 @@ impl LazyDirectory {
             *is_found = true;
         }
         Ok(&self.path)
+    }
+
+    /// Whether a new file could be written at the last look, which is made again after [`ROOM_LOOK_AGE_MAX`]. This may
+    /// wait for the disk.
+    ///
+    /// # Errors
+    ///
+    /// Why not.
+    pub fn check_room(&self) -> Result<(), String> {
+        // Who comes while a look is under way, perhaps at a disk that hangs, does not wait for it.
+        let Ok(mut room) = self.room.try_lock() else { return Ok(()) };
+        let last = room.filter(|(looked, _)| looked.elapsed() < ROOM_LOOK_AGE_MAX);
+        let (_, outcome) =
+            *room.insert(last.unwrap_or_else(|| (Instant::now(), self.look_for_room())));
+        outcome.map_err(|errno| {
+            format!("no new file can be written in {}: {}", self.path.display(), words(errno))
+        })
+    }
+
+    /// Whether a new file can be written now. This may wait for the disk.
+    ///
+    /// A file without a name is given a block. That also meets quotas, limits of the process and whatever else the numbers of
+    /// `statvfs` do not tell; those decide where the file system has no such files.
+    ///
+    /// # Errors
+    ///
+    /// Why not.
+    pub fn look_for_room(&self) -> Result<(), Errno> {
+        let flags = OFlags::WRONLY | OFlags::CLOEXEC | OFlags::TMPFILE;
+        let tried = rustix::fs::open(&self.path, flags, Mode::RUSR | Mode::WUSR)
+            .and_then(|file| rustix::fs::fallocate(file, FallocateFlags::empty(), 0, ROOM_BYTES));
+        match tried {
+            Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL) => self.numbers_of_room(),
+            tried => tried,
+        }
+    }
+
+    fn numbers_of_room(&self) -> Result<(), Errno> {
+        let numbers = rustix::fs::statvfs(&self.path)?;
+        if numbers.f_flag.contains(StatVfsMountFlags::RDONLY) {
+            return Err(Errno::ROFS);
+        }
+        // Some file systems do not count files.
+        let has_files = numbers.f_files == 0 || 0 < numbers.f_favail;
+        if 0 < numbers.f_bavail && has_files { Ok(()) } else { Err(Errno::NOSPC) }
     }
 }
 
@@ -69,6 +128,34 @@ mod tests {
         fs::remove_dir(&path).unwrap();
         assert_eq!(directory.get().unwrap(), path);
         assert!(!path.exists(), "it was made again");
+    }
+
+    #[test]
+    fn there_is_room_where_a_file_can_be_written_and_nothing_is_left_of_the_look() {
+        let dir = tempfile::tempdir().unwrap();
+        let directory = LazyDirectory::new(dir.path().to_path_buf());
+        assert_eq!(directory.check_room(), Ok(()));
+        assert_eq!(directory.numbers_of_room(), Ok(()));
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+        drop(dir);
+        assert_eq!(directory.look_for_room(), Err(Errno::NOENT));
+        assert_eq!(directory.check_room(), Ok(()), "a look is good for some time");
+    }
+
+    #[test]
+    fn why_there_is_no_room_is_said_in_words() {
+        let directory = LazyDirectory::new("/proc/self".into());
+        let why = directory.check_room().unwrap_err();
+        assert!(why.starts_with("no new file can be written in /proc/self: "), "{why}");
+        for (errno, expected) in [
+            (Errno::NOSPC, "the disk is full (ENOSPC)"),
+            (Errno::DQUOT, "the disk quota is used up (EDQUOT)"),
+            (Errno::ROFS, "the file system is read-only (EROFS)"),
+            (Errno::MFILE, "the process has too many open files (EMFILE)"),
+            (Errno::NFILE, "the machine has too many open files (ENFILE)"),
+        ] {
+            assert_eq!(words(errno), expected);
+        }
     }
 
     #[test]

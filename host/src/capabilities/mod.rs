@@ -6,6 +6,8 @@ pub mod file_lock;
 pub mod hazelcast;
 pub mod lock_times;
 pub mod log;
+pub mod os_error;
+mod ownership;
 pub mod panic;
 pub mod shared_memory;
 pub mod sql;
@@ -336,7 +338,9 @@ impl Lent {
     pub fn unfinished(&self) -> Option<Unfinished> {
         if self.sql.as_ref().is_some_and(SqlCtx::in_transaction) {
             Some(Unfinished::Transaction)
-        } else if self.hazelcast_map.as_ref().is_some_and(Map::holds_lock) {
+        } else if self.hazelcast_map.as_ref().is_some_and(Map::holds_lock)
+            || self.file_lock.as_ref().is_some_and(FileLockCtx::holds_lock)
+        {
             Some(Unfinished::Lock)
         } else {
             None
@@ -359,7 +363,7 @@ impl Lent {
 pub enum Unfinished {
     /// A transaction of a database. It is rolled back with the instance.
     Transaction,
-    /// A lock of a cluster. It is released with the instance.
+    /// A lock of a cluster, or of a file. It is released with the instance.
     Lock,
 }
 

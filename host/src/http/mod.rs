@@ -36,7 +36,7 @@ pub trait Counter: Clone + Send + Sync + 'static {
         entries_max: u32,
     ) -> impl Future<Output = Result<Page, CallError>> + Send;
 
-    /// The value of the default counter, to see whether the storage answers in time; why not otherwise.
+    /// The value of the default counter, to see whether the storage answers in time and has room; why not otherwise.
     fn look(&self) -> impl Future<Output = Result<i64, String>> + Send;
 
     /// The name of the plugin that counts.

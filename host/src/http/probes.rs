@@ -1,7 +1,7 @@
 //! The endpoints by which a supervisor sees how the host is.
 //!
 //! * `GET /livez`: the process answers; says nothing of the storage, whose failure no restart mends.
-//! * `GET /readyz`: the plugin answers too, so that traffic may come.
+//! * `GET /readyz`: the plugin answers too, and its storage has room, so that traffic may come.
 
 use axum::{Json, extract::State};
 use serde::Serialize;

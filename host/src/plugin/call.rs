@@ -2,9 +2,11 @@
 
 use std::fmt;
 
+use rustix::io::Errno;
+
 use crate::{
     bindings::exports::tally::counter::counter::Error,
-    capabilities::Unfinished,
+    capabilities::{Unfinished, os_error::words},
     text::{SAID_BYTES_MAX, bounded},
 };
 
@@ -90,6 +92,32 @@ impl CallError {
             | Self::NoInstance(_)
             | Self::HeldBackTooLong
             | Self::NotExported(_) => false,
+        }
+    }
+
+    /// Whether the plugin says that its storage failed.
+    pub fn is_of_storage(&self) -> bool {
+        use Error::{Full, OutcomeUnknown, Unavailable};
+        matches!(self, Self::Refused(Unavailable(_) | Full(_) | OutcomeUnknown(_)))
+    }
+
+    /// The same, where the host has found that files can't be written for this reason. Of most reasons WASI only says
+    /// "io".
+    pub fn because(mut self, errno: Errno) -> Self {
+        if let Self::Refused(
+            Error::Unavailable(why) | Error::Full(why) | Error::OutcomeUnknown(why),
+        ) = &mut self
+        {
+            let reason = words(errno);
+            if !why.contains(&reason) {
+                *why = format!("{why}: {reason}");
+            }
+        }
+        match self {
+            Self::Refused(Error::Unavailable(why)) if errno == Errno::DQUOT => {
+                Self::Refused(Error::Full(why))
+            }
+            error => error,
         }
     }
 }
@@ -188,5 +216,34 @@ impl fmt::Display for TrapReason {
             Self::Contract => "its answer is not what the contract allows; the host's log says why",
             Self::Other => "it trapped",
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_reason_for_which_files_can_not_be_written_is_said_once_and_decides_what_it_is() {
+        let refused =
+            |error: fn(String) -> Error| CallError::Refused(error("can't open x: io".into()));
+        for (error, errno, expected) in [
+            (
+                refused(Error::Unavailable),
+                Errno::ROFS,
+                "can't open x: io: the file system is read-only (EROFS)",
+            ),
+            (
+                refused(Error::OutcomeUnknown),
+                Errno::DQUOT,
+                "can't open x: io: the disk quota is used up (EDQUOT); whether this call counted is unknown",
+            ),
+            (CallError::Refused(Error::Conflict), Errno::ROFS, "others were in the way"),
+        ] {
+            let said = error.because(errno).because(errno).to_string();
+            assert!(said.starts_with(expected), "{said}");
+        }
+        let full = refused(Error::Unavailable).because(Errno::DQUOT);
+        assert!(matches!(full, CallError::Refused(Error::Full(_))), "{full}");
     }
 }

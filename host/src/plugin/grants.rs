@@ -29,7 +29,7 @@ pub struct Lender {
     lock_wait_max: Duration,
     log_lines_per_second_max: u32,
     region: Arc<LazyRegion>,
-    region_locks: Arc<LockScope>,
+    region_name: String,
     file: Option<StorageFile>,
     database: Arc<Database>,
     threads: usize,
@@ -58,8 +58,6 @@ impl Lender {
             settings.shared_memory_dir.join(&region_name),
             settings.shared_memory_capacity,
         ));
-        let region_locks =
-            Arc::new(LockScope::new(settings.shared_memory_dir.clone(), region_name));
         let file = match &settings.storage_path {
             path if path.as_os_str().is_empty() => defaults.storage_path,
             path => Some(path.clone()),
@@ -69,7 +67,7 @@ impl Lender {
             lock_wait_max: limits.lock_wait(),
             log_lines_per_second_max: limits.log_lines_per_second_max,
             region,
-            region_locks,
+            region_name,
             file: file.and_then(StorageFile::new),
             database,
             threads,
@@ -108,18 +106,21 @@ impl Lender {
         let region = has(Capability::SharedMemory).then(|| self.region.clone());
         let mut settings = self.plugin_config(plugin);
         let mut directory = None;
-        // Locks lie beside what they guard, so that all who share the one share the other.
-        let mut locks = &self.region_locks;
+        // Locks lie beside what they guard, so that all who share the one share the other. Each plugin has a scope of its own,
+        // so that none can take up the names of another.
+        let mut locks =
+            LockScope::new(self.settings.shared_memory_dir.clone(), self.region_name.clone());
         if has(Capability::Files) {
             let file = self.file.as_ref().context(
                 "it keeps its counters in files: set --storage-path to the one of the default counter",
             )?;
             settings.push(("file".into(), file.name.clone()));
             directory = Some(LazyDirectory::new(file.directory.clone()));
-            locks = &file.locks;
+            locks = LockScope::of_file(file.directory.clone(), file.name.clone());
         }
         let times = || LockTimes::of(&plugin.name);
-        let locks = has(Capability::FileLock).then(|| (locks.clone(), self.lock_wait_max, times()));
+        let locks =
+            has(Capability::FileLock).then(|| (Arc::new(locks), self.lock_wait_max, times()));
         if has(Capability::Sql) {
             settings.push(("counter-key".into(), self.settings.database.db_counter_key.clone()));
         }
@@ -173,8 +174,6 @@ impl Lender {
 struct StorageFile {
     directory: PathBuf,
     name: String,
-    /// The locks beside it, and on it.
-    locks: Arc<LockScope>,
 }
 
 impl StorageFile {
@@ -185,8 +184,7 @@ impl StorageFile {
             parent if parent.as_os_str().is_empty() => PathBuf::from("."),
             parent => parent.to_path_buf(),
         };
-        let locks = Arc::new(LockScope::of_file(directory.clone(), name.clone()));
-        Some(Self { directory, name, locks })
+        Some(Self { directory, name })
     }
 }
 

@@ -99,6 +99,10 @@ impl Instance {
         mut store: Store<State>,
         instance: &component::Instance,
     ) -> anyhow::Result<Self> {
+        if let Some(unfinished) = store.data().lent.unfinished() {
+            let why = TrapReason::Unfinished(unfinished);
+            anyhow::bail!("its start-up code broke off: {why}");
+        }
         let [increment, get, reset] = plugin.exports.counter;
         Ok(Self {
             increment: instance.get_typed_func(&mut store, increment)?,

@@ -21,7 +21,10 @@ use super::{
     loader::Plugin,
     turns::Turns,
 };
-use crate::{capabilities::OnThread, keys::DEFAULT_KEY};
+use crate::{
+    capabilities::{OnThread, directory::LazyDirectory},
+    keys::DEFAULT_KEY,
+};
 
 /// How many times the longest call a call may go on whose caller has stopped waiting. By then it is
 /// not a slow step that is waited for but one that never ends, such as a plugin that sleeps.
@@ -158,7 +161,7 @@ impl Pool {
         Ok(self.under_way.broken_off.get() - before)
     }
 
-    /// Reads the default counter, to see whether the storage answers within `time_max`.
+    /// Reads the default counter, to see whether the storage answers within `time_max`, and has room.
     ///
     /// There is one look at a time, however long it takes: whoever asks meanwhile is told what it brings. It
     /// has an instance beside those of the calls, so that it waits for none of them.
@@ -190,7 +193,10 @@ impl Pool {
         let call = self.run(self.begin(), !TAKES_TURNS, look);
         let this = self.clone();
         task::spawn_local(async move {
-            let outcome = ended(call.await).map_err(|error| error.to_string());
+            let outcome = match ended(call.await) {
+                Ok(value) => this.check_room().await.map(|()| value),
+                Err(error) => Err(error.to_string()),
+            };
             this.looking.take();
             told.send_replace(Some(outcome));
         });
@@ -312,7 +318,38 @@ impl Pool {
         if is_sound(&instance, &answer) {
             self.idle.borrow_mut().push(instance);
         }
-        answer
+        match answer {
+            Err(error) if error.is_of_storage() => Err(self.explain(error).await),
+            answer => answer,
+        }
+    }
+
+    /// Says why files can't be written, where the plugin has some and that is so.
+    async fn explain(&self, error: CallError) -> CallError {
+        match self.of_directory(LazyDirectory::look_for_room).await {
+            Some(Err(errno)) => error.because(errno),
+            _ => error,
+        }
+    }
+
+    /// Whether there is room for new files, for a plugin that has some.
+    ///
+    /// # Errors
+    ///
+    /// Why there is none.
+    async fn check_room(&self) -> Result<(), String> {
+        self.of_directory(LazyDirectory::check_room).await.unwrap_or(Ok(()))
+    }
+
+    /// Looks at the directory that the plugin is lent, if it is, on a thread that serves nobody.
+    async fn of_directory<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(&LazyDirectory) -> T + Send + 'static,
+    ) -> Option<T> {
+        self.plugin.grants.directory.as_ref()?;
+        let plugin = self.plugin.clone();
+        let looking = task::spawn_blocking(move || plugin.grants.directory.as_ref().map(look));
+        looking.await.ok().flatten()
     }
 
     /// An idle instance, or a new one.

@@ -8,6 +8,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use rustix::fs::{CWD, Mode, mkfifoat};
+
 use crate::support::{
     Connection, Sandbox, ask, carry, check_refused, guest, overview, swap, swap_and_leave,
     wait_until,
@@ -187,6 +189,60 @@ fn a_file_that_was_put_in_the_place_of_the_old_one_is_counted_on() {
     fs::remove_file(sandbox.storage()).unwrap();
     assert_eq!(ask(tally.address(), "GET /count").count(), 0);
     assert_eq!(ask(tally.address(), "POST /inc").count(), 1);
+}
+
+#[test]
+fn hosts_whose_lock_file_is_deleted_or_replaced_refuse_to_count_apart() {
+    for is_replaced in [false, true] {
+        let sandbox = Sandbox::new();
+        let hosts = [(); 2].map(|()| sandbox.start(&["--plugin", "disk-flock"]));
+        // The default counter has its own lock, once it has a file.
+        assert_eq!(ask(hosts[0].address(), "POST /inc").count(), 1);
+        let lock = sandbox.path().join("count.txt.counter.lock");
+        let acknowledged = AtomicI64::new(0);
+        thread::scope(|scope| {
+            for host in &hosts {
+                scope.spawn(|| {
+                    let mut refused = None;
+                    wait_until("increments are refused", || {
+                        for _ in 0..100 {
+                            let answer = ask(host.address(), "POST /counters/a/inc");
+                            if answer.status != 200 {
+                                refused = Some(answer);
+                                return true;
+                            }
+                            acknowledged.fetch_add(1, Ordering::SeqCst);
+                        }
+                        false
+                    });
+                    let refused = refused.unwrap();
+                    check_refused(&refused, "storage-unavailable", "restart them");
+                    check_refused(&refused, "storage-unavailable", lock.to_str().unwrap());
+                });
+            }
+            wait_until("increments are made", || 100 < acknowledged.load(Ordering::SeqCst));
+            fs::remove_file(&lock).unwrap();
+            if is_replaced {
+                fs::write(&lock, "").unwrap();
+            }
+        });
+        assert_eq!(ask(hosts[1].address(), "POST /inc").count(), 2);
+        assert_eq!(lock.exists(), is_replaced);
+        drop(hosts);
+        let again = sandbox.start(&["--plugin", "disk-flock"]);
+        let counted = ask(again.address(), "GET /counters/a").count();
+        assert_eq!(counted, acknowledged.into_inner());
+    }
+}
+
+#[test]
+fn a_pipe_in_the_place_of_a_lock_file_is_refused_and_not_waited_for() {
+    let sandbox = Sandbox::new();
+    let lock = sandbox.path().join("count.txt.counter.lock");
+    mkfifoat(CWD, &lock, Mode::RUSR | Mode::WUSR).unwrap();
+    let tally = sandbox.start(&["--plugin", "disk-flock"]);
+    let answer = ask(tally.address(), "POST /counters/a/inc");
+    check_refused(&answer, "storage-unavailable", "a named pipe, not a regular file");
 }
 
 #[test]

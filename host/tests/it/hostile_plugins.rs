@@ -6,7 +6,7 @@ use std::{
 
 use rustix::process::Signal;
 
-use crate::support::{Answer, Connection, Sandbox, Tally, ask, guest, wait_until};
+use crate::support::{Answer, Connection, Sandbox, Tally, ask, guest, swap, wait_until};
 
 /// A plugin whose calls may wait, and one whose calls never do: they are called in different ways.
 const GUESTS: [(&str, &str); 2] = [
@@ -36,8 +36,12 @@ fn a_plugin_that_misbehaves_costs_its_own_caller_an_error_and_the_next_call_succ
         ("grow", "MiB of memory, more than --plugin-memory-max (16 MiB)"),
         ("panic", "panicked"),
     ];
-    let with_waiting =
-        [("host-calls", "--host-calls-max"), ("hold-and-panic", "panicked"), ("hoard", "trapped")];
+    let with_waiting = [
+        ("host-calls", "--host-calls-max"),
+        ("hold-and-panic", "panicked"),
+        ("hoard", "trapped"),
+        ("hold", "it left a lock held, which was let go of"),
+    ];
     for (guest, more) in [(GUESTS[0], &with_waiting[..]), (GUESTS[1], &[])] {
         let sandbox = Sandbox::new();
         let tally = start_guest(&sandbox, guest, &["--workers", "1"]);
@@ -52,6 +56,36 @@ fn a_plugin_that_misbehaves_costs_its_own_caller_an_error_and_the_next_call_succ
             assert_eq!(increment(&tally, "well").count(), idx as i64 + 1, "after {key}");
         }
     }
+}
+
+#[test]
+fn a_plugin_that_takes_all_names_of_locks_takes_them_from_itself_alone() {
+    let sandbox = Sandbox::new();
+    let tally = start(&sandbox, &["--workers", "1"]);
+    assert_eq!(increment(&tally, "names").count(), 1);
+    // While it serves still, the next one is tried; and afterwards nothing of it is left.
+    for plugin in ["shared-memory-flock", "shared-memory-atomic", "shared-memory-flock"] {
+        let answer = swap(&tally, plugin);
+        assert_eq!(answer.status, 200, "{plugin}: {answer:?}");
+        assert_eq!(ask(tally.address(), "POST /inc").status, 200);
+    }
+    assert_eq!(ask(tally.address(), "GET /count").count(), 3);
+}
+
+#[test]
+fn a_plugin_that_returns_with_a_lock_held_keeps_no_other_host_out() {
+    let sandbox = Sandbox::new();
+    let hostile = start(&sandbox, &[]);
+    let other = sandbox.start(&["--plugin", "shared-memory-flock"]);
+    for count in 1..=3 {
+        let answer = increment(&hostile, "hold");
+        assert_eq!((answer.status, answer.problem().as_str()), (500, "plugin-trapped"));
+        assert_eq!(ask(other.address(), "POST /inc").count(), count);
+    }
+    // Nor does one that was swapped away.
+    assert_eq!(swap(&hostile, "shared-memory-flock").status, 200);
+    assert_eq!(ask(other.address(), "POST /inc").count(), 4);
+    assert_eq!(ask(hostile.address(), "POST /inc").count(), 5);
 }
 
 #[test]

@@ -24,6 +24,8 @@ mod disk;
 mod endpoints;
 /// Swaps that break off what does not end.
 mod forced_swaps;
+/// A disk without room, or that can't be written to, and a host without file descriptors.
+mod full_disk;
 /// A region without room for more keys.
 mod full_region;
 /// Clients that stop sending before they have their answers.
@@ -48,6 +50,8 @@ mod leaving;
 mod lifecycle;
 /// The lines of the log.
 mod logs;
+/// A region that is truncated, removed, replaced or opened to others while hosts use it.
+mod lost_region;
 /// What Prometheus is told, and in which format.
 mod metrics;
 /// Plugins made out of tree, by the recipe of `plugins/README.md`.

@@ -14,18 +14,18 @@ use crate::{
 ///
 /// # Errors
 ///
-/// [`Error::InvalidCursor`].
+/// [`Error::InvalidCursor`] and [`Error::Unavailable`].
 pub fn list(cursor: Option<String>, entries_max: u32) -> Result<Page, Error> {
-    let page = match &cursor {
-        None => cells::list(0, entries_max),
-        // Nothing but the form in which it was returned.
-        Some(cursor) => cursor
-            .parse()
-            .ok()
-            .filter(|start: &u64| 0 < *start && start.to_string() == *cursor)
-            .and_then(|start| cells::list(start, entries_max)),
+    // Nothing but the form in which it was returned.
+    let parse = |cursor: &String| {
+        cursor.parse().ok().filter(|start: &u64| 0 < *start && start.to_string() == *cursor)
     };
-    let page = page.ok_or_else(|| Error::of_cursor(&cursor.unwrap_or_default()))?;
+    let start = cursor.as_ref().map_or(Some(0), parse);
+    let page = start
+        .map(|start| cells::list(start, entries_max))
+        .transpose()
+        .map_err(crate::Error::from)?;
+    let page = page.flatten().ok_or_else(|| Error::of_cursor(&cursor.unwrap_or_default()))?;
     let entries =
         page.cells.into_iter().map(|cell| Entry { key: cell.key, value: cell.value }).collect();
     Ok(Page { entries, next: page.next.map(|next| next.to_string()) })

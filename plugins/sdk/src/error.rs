@@ -2,7 +2,22 @@
 
 use alloc::{format, string::ToString};
 
-use crate::{Error, cells, database, entries, hazelcast, locks, wasi::config::store};
+use crate::{
+    Error, cells, database, entries, hazelcast, locks,
+    wasi::{config::store, filesystem::types::ErrorCode},
+};
+
+/// What an error of a file means, for people.
+pub fn file_error(code: ErrorCode) -> &'static str {
+    match code {
+        ErrorCode::InsufficientSpace => "the disk is full (ENOSPC)",
+        ErrorCode::Quota => "the disk quota is used up (EDQUOT)",
+        ErrorCode::ReadOnly => "the file system is read-only (EROFS)",
+        // Also all that WASI has no code for; the host says what it is, where it still is.
+        ErrorCode::Io => "the operating system reports an error (io)",
+        code => code.name(),
+    }
+}
 
 impl From<cells::Error> for Error {
     fn from(error: cells::Error) -> Self {
@@ -14,6 +29,7 @@ impl From<cells::Error> for Error {
             )),
             cells::Error::InvalidKey => Error::InvalidKey("a key has 1 to 256 bytes".to_string()),
             cells::Error::Unavailable(why) => Error::Unavailable(why),
+            cells::Error::OutcomeUnknown(why) => Error::OutcomeUnknown(why),
         }
     }
 }

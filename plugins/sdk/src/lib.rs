@@ -111,6 +111,7 @@ pub use bindings::tally::shared_memory::cells;
 pub use bindings::tally::sql::database;
 /// Capabilities `clocks`, `config`, `files` and `log`, as WASI defines them.
 pub use bindings::wasi;
+pub use error::file_error;
 pub use retry::{RetryBudget, WAIT_MAX, retry};
 pub use settings::setting;
 

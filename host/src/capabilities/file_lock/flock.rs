@@ -3,23 +3,23 @@
 //! Within the process a fair queue decides who is next, so that waiting costs nothing and nobody
 //! starves. Only the head of the queue competes with other processes for the file's lock; where
 //! that has to wait, a thread of its own waits in the kernel, so that no event loop is blocked.
-//! Such a thread stays until the others let go, also when its caller no longer waits. The event loops
+//! Such a thread stays until the others let go, also when its caller no longer waits and has left the queue. The event loops
 //! have few threads for all that blocks, so one waits for a lock at a time, whoever wants it.
+//!
+//! A name, its queue and what is known of its file last as long as somebody has the lock open, so they end with the last
+//! instance of a generation.
 
 use std::{
     collections::HashMap,
-    fs::{File, OpenOptions},
+    fs::File,
     io,
     os::unix::fs::OpenOptionsExt,
     path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError, Weak},
     time::Duration,
 };
 
-use rustix::{
-    fs::{FlockOperation, OFlags},
-    io::Errno,
-};
+use rustix::{fs::FlockOperation, io::Errno};
 use tokio::{
     sync::{
         Mutex as AsyncMutex, OwnedMutexGuard, OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock,
@@ -28,10 +28,15 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
+use crate::{
+    capabilities::{os_error::words, ownership},
+    regular_file,
+};
+
 /// The longest lock name, in characters.
 pub const NAME_CHARS_MAX: usize = 64;
 
-/// The most lock names in one scope; a plugin needs one or two.
+/// The most locks that are open at a time in one scope; a plugin needs one or two.
 const NAMES_MAX: usize = 64;
 
 /// The name of the lock on the file of a scope that has one.
@@ -70,16 +75,19 @@ pub struct LockScope {
     directory: PathBuf,
     prefix: String,
     file: Option<PathBuf>,
-    queues: Mutex<HashMap<String, Queue>>,
+    queues: Mutex<HashMap<String, Weak<Queue>>>,
 }
 
-/// Those in this process who want one lock.
-#[derive(Clone, Default)]
+/// Those in this process who want one lock, for as long as one of them has it open.
+#[derive(Default)]
 struct Queue {
     /// Who competes for the file; several at once when they share it.
     turns: Arc<RwLock<()>>,
     /// Held for the one thread that may wait in the kernel. Taken after a turn.
     thread: Arc<AsyncMutex<()>>,
+    /// The lock file that was opened first, by device and inode. Another one in its place would not exclude those who
+    /// have this one locked.
+    lock_file: OnceLock<(u64, u64)>,
 }
 
 impl LockScope {
@@ -109,23 +117,35 @@ impl LockScope {
         let path = own
             .cloned()
             .unwrap_or_else(|| self.directory.join(format!("{}.{name}.lock", self.prefix)));
-        let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
-        if queues.len() >= NAMES_MAX && !queues.contains_key(name) {
-            return Err(LockError::Unavailable(format!("more than {NAMES_MAX} names of locks")));
-        }
-        let queue = queues.entry(name.to_owned()).or_default().clone();
-        let files = Arc::new(LockFiles { path, is_made, spare: Mutex::default() });
+        let queue = self.queue(name)?;
+        let files = Arc::new(LockFiles { queue, path, is_made, spare: Mutex::default() });
         if is_made {
             files.put_back(files.open()?);
         }
-        Ok(Lock { queue, files })
+        Ok(Lock { files })
+    }
+
+    /// The queue of the lock called `name`: the one that others have, or a new one.
+    fn queue(&self, name: &str) -> Result<Arc<Queue>, LockError> {
+        let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(queue) = queues.get(name).and_then(Weak::upgrade) {
+            return Ok(queue);
+        }
+        queues.retain(|_, queue| queue.strong_count() > 0);
+        if queues.len() >= NAMES_MAX {
+            return Err(LockError::Unavailable(format!(
+                "the plugin has {NAMES_MAX} locks open, which is the most"
+            )));
+        }
+        let queue = Arc::default();
+        queues.insert(name.to_owned(), Arc::downgrade(&queue));
+        Ok(queue)
     }
 }
 
 /// A named lock, free or held.
 #[derive(Clone)]
 pub struct Lock {
-    queue: Queue,
     files: Arc<LockFiles>,
 }
 
@@ -136,10 +156,10 @@ impl Lock {
     ///
     /// [`LockError::NotFound`] and [`LockError::Unavailable`].
     pub fn try_acquire(&self, mode: Mode) -> Result<Option<Guard>, LockError> {
-        let Some(turn) = Turn::try_take(&self.queue, mode) else {
+        let Some(turn) = Turn::try_take(&self.files.queue, mode) else {
             return Ok(None);
         };
-        Ok(self.files.try_lock(mode)?.map(|file| self.guard(file, turn)))
+        Ok(self.files.try_lock(mode)?.map(|file| self.guard(file, Arc::new(turn))))
     }
 
     /// Takes the lock, waiting for up to `wait`.
@@ -149,37 +169,42 @@ impl Lock {
     /// [`LockError::TimedOut`], [`LockError::NotFound`] and [`LockError::Unavailable`].
     pub async fn acquire(&self, mode: Mode, wait: Duration) -> Result<Guard, LockError> {
         let deadline = Instant::now() + wait;
-        let turn = before(deadline, Turn::take(&self.queue, mode)).await?;
+        let queue = &self.files.queue;
+        let turn = Arc::new(before(deadline, Turn::take(queue, mode)).await?);
         if let Some(file) = self.files.try_lock(mode)? {
             return Ok(self.guard(file, turn));
         }
         // Another process holds the file, or did until a moment ago.
-        let thread = before(deadline, self.queue.thread.clone().lock_owned()).await?;
+        let thread = before(deadline, queue.thread.clone().lock_owned()).await?;
         if let Some(file) = self.files.try_lock(mode)? {
             return Ok(self.guard(file, turn));
         }
-        let outcome = before(deadline, self.wait_in_kernel(mode, turn, thread)).await?;
-        outcome.unwrap_or_else(|panic| Err(LockError::Unavailable(panic.to_string())))
+        let waiting = self.wait_in_kernel(mode, Arc::downgrade(&turn), thread);
+        match before(deadline, waiting).await? {
+            Ok(locked) => locked?.ok_or(LockError::TimedOut),
+            Err(panic) => Err(LockError::Unavailable(panic.to_string())),
+        }
     }
 
-    /// Waits on a thread for as long as another process holds the file. That keeps what it was given until then,
-    /// also when nobody waits for it any more.
+    /// Waits on a thread for as long as another process holds the file. That keeps the thread until then, but not the
+    /// turn, which the caller takes along when it leaves; the lock then goes back at once.
     fn wait_in_kernel(
         &self,
         mode: Mode,
-        turn: Turn,
+        turn: Weak<Turn>,
         thread: OwnedMutexGuard<()>,
-    ) -> JoinHandle<Result<Guard, LockError>> {
+    ) -> JoinHandle<Result<Option<Guard>, LockError>> {
         let this = self.clone();
         task::spawn_blocking(move || {
             let file = this.files.lock(mode)?;
+            let guard = turn.upgrade().map(|turn| this.guard(file, turn));
             // Others who share the lock need not wait until it is free again.
             drop(thread);
-            Ok(this.guard(file, turn))
+            Ok(guard)
         })
     }
 
-    fn guard(&self, file: LockFile, turn: Turn) -> Guard {
+    fn guard(&self, file: LockFile, turn: Arc<Turn>) -> Guard {
         Guard { file: Some(file), files: self.files.clone(), _turn: turn }
     }
 }
@@ -194,7 +219,7 @@ pub struct Guard {
     file: Option<LockFile>,
     files: Arc<LockFiles>,
     /// Given up after the file's lock, so that the next in the queue finds that free.
-    _turn: Turn,
+    _turn: Arc<Turn>,
 }
 
 impl Drop for Guard {
@@ -240,8 +265,9 @@ struct LockFile {
 /// Open files of one lock. Each holder needs one of its own, because a lock belongs to an open file;
 /// one is kept between holders, because opening costs several times what locking does.
 struct LockFiles {
+    queue: Arc<Queue>,
     path: PathBuf,
-    /// Whether the file is made where it does not exist.
+    /// Whether the file is a lock file, which is made where it does not exist, and not the scope's own.
     is_made: bool,
     spare: Mutex<Option<LockFile>>,
 }
@@ -264,7 +290,8 @@ impl LockFiles {
         locked.ok_or_else(|| self.unavailable("lock", Errno::WOULDBLOCK))
     }
 
-    /// A file that was removed or replaced excludes nobody: who comes next locks the one that is there.
+    /// A file that was removed or replaced excludes nobody: who comes next locks the one that is there. A lock file that
+    /// is another than before is refused instead.
     fn lock_with(&self, operation: FlockOperation) -> Result<Option<LockFile>, LockError> {
         for _ in 0..REPLACED_MAX {
             let spare = self.spare().take();
@@ -301,31 +328,50 @@ impl LockFiles {
     }
 
     fn open(&self) -> Result<LockFile, LockError> {
-        let opened = self.open_file().and_then(|file| {
-            let stat = rustix::fs::fstat(&file)?;
-            Ok(LockFile { file, device_and_inode: (stat.st_dev, stat.st_ino) })
-        });
-        opened.map_err(|errno| match errno {
-            Errno::NOENT if !self.is_made => LockError::NotFound,
-            Errno::LOOP => LockError::Unavailable(format!(
-                "{} is a symbolic link, which is not followed: name the file itself",
-                self.path.display()
-            )),
-            errno => self.unavailable("open", errno),
-        })
+        let known = self.queue.lock_file.get();
+        let file = match regular_file::open(
+            &self.path,
+            File::options()
+                .read(true)
+                .write(true)
+                .create(self.is_made && known.is_none())
+                .truncate(false)
+                .mode(0o600),
+        ) {
+            Ok(file) => file,
+            Err(error) => return Err(self.not_opened(&error)),
+        };
+        let stat = rustix::fs::fstat(&file).map_err(|errno| self.unavailable("look at", errno))?;
+        let device_and_inode = (stat.st_dev, stat.st_ino);
+        if self.is_made {
+            ownership::check(&stat).map_err(|why| self.unusable(&why))?;
+            if *self.queue.lock_file.get_or_init(|| device_and_inode) != device_and_inode {
+                return Err(self.replaced());
+            }
+        }
+        Ok(LockFile { file, device_and_inode })
     }
 
-    fn open_file(&self) -> Result<File, Errno> {
-        OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(self.is_made)
-            .truncate(false)
-            .mode(0o600)
-            // Nothing that a plugin puts there may be waited for, or lead elsewhere.
-            .custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed())
-            .open(&self.path)
-            .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))
+    fn not_opened(&self, error: &io::Error) -> LockError {
+        match Errno::from_io_error(error) {
+            Some(Errno::NOENT) if self.queue.lock_file.get().is_some() => self.replaced(),
+            Some(Errno::NOENT) if !self.is_made => LockError::NotFound,
+            Some(errno) => self.unavailable("open", errno),
+            None => self.unusable(&error.to_string()),
+        }
+    }
+
+    /// Those who have the old file locked, and those who would lock the new one, would not exclude each other.
+    fn replaced(&self) -> LockError {
+        LockError::Unavailable(format!(
+            "the lock file {} was deleted or replaced while it was used, so hosts that share it may have counted apart: \
+             restart them",
+            self.path.display()
+        ))
+    }
+
+    fn unusable(&self, why: &str) -> LockError {
+        LockError::Unavailable(format!("can't lock the file {}: {why}", self.path.display()))
     }
 
     fn put_back(&self, file: LockFile) {
@@ -337,7 +383,7 @@ impl LockFiles {
     }
 
     fn unavailable(&self, action: &str, errno: Errno) -> LockError {
-        let why = io::Error::from(errno);
-        LockError::Unavailable(format!("can't {action} the file {}: {why}", self.path.display()))
+        let (path, why) = (self.path.display(), words(errno));
+        LockError::Unavailable(format!("can't {action} the file {path}: {why}"))
     }
 }

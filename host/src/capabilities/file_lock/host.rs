@@ -55,6 +55,7 @@ impl HostLock for FileLockCtxView<'_> {
 impl HostGuard for FileLockCtxView<'_> {
     fn drop(&mut self, guard: Resource<Guard>) -> wasmtime::Result<()> {
         self.table.delete(guard)?;
+        self.ctx.held -= 1;
         Ok(())
     }
 }

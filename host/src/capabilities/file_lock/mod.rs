@@ -22,16 +22,24 @@ pub struct FileLockCtx {
     /// The longest wait that a plugin can ask for.
     wait_max: Duration,
     times: LockTimes,
+    /// Locks that the instance holds.
+    held: u32,
 }
 
 impl FileLockCtx {
     /// Lends the locks of `scope`, and notes waits in `times`.
     pub fn new(scope: Arc<LockScope>, wait_max: Duration, times: LockTimes) -> Self {
-        Self { scope, wait_max, times }
+        Self { scope, wait_max, times, held: 0 }
+    }
+
+    /// Whether the instance holds a lock.
+    pub fn holds_lock(&self) -> bool {
+        0 < self.held
     }
 
     /// A lock that was got after a wait.
-    fn got(&self, guard: flock::Guard, waited_since: Instant) -> Guard {
+    fn got(&mut self, guard: flock::Guard, waited_since: Instant) -> Guard {
+        self.held += 1;
         self.times.waited(waited_since);
         Guard { _held: guard, since: Instant::now(), times: self.times.clone() }
     }

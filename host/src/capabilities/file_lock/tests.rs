@@ -3,6 +3,7 @@
 
 use std::{
     fs,
+    os::unix::fs::{PermissionsExt, chown, symlink},
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -11,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use rustix::fs::FlockOperation;
+use rustix::fs::{CWD, FlockOperation, Mode as RawMode, mkfifoat};
 use tokio::{
     runtime::Builder,
     task::{JoinSet, spawn_blocking},
@@ -108,13 +109,71 @@ async fn two_processes_with_many_callers_each_exclude_one_another_and_all_get_th
 }
 
 #[tokio::test]
-async fn a_lock_whose_file_was_deleted_is_made_anew() {
-    let (dir, first, second) = scopes();
-    let lock = first.open("a").unwrap();
-    drop(lock.try_acquire(Mode::Exclusive).unwrap().unwrap());
-    fs::remove_file(dir.path().join("test.a.lock")).unwrap();
-    let _guard = lock.try_acquire(Mode::Exclusive).unwrap().unwrap();
-    assert!(second.open("a").unwrap().try_acquire(Mode::Exclusive).unwrap().is_none());
+async fn a_lock_whose_file_was_deleted_or_replaced_is_refused_until_nobody_has_it_open() {
+    for is_replaced in [false, true] {
+        let (dir, first, second) = scopes();
+        let path = dir.path().join("test.a.lock");
+        let locks = [&first, &second].map(|scope| scope.open("a").unwrap());
+        drop(locks[1].try_acquire(Mode::Exclusive).unwrap().unwrap());
+        let held = locks[0].try_acquire(Mode::Exclusive).unwrap().unwrap();
+        let keep = fs::File::open(&path).unwrap();
+        fs::remove_file(&path).unwrap();
+        if is_replaced {
+            fs::write(&path, "").unwrap();
+        }
+        for scope in [&first, &second] {
+            check_replaced(scope.open("a").map(drop));
+        }
+        check_replaced(locks[1].try_acquire(Mode::Shared).map(drop));
+        check_replaced(locks[1].acquire(Mode::Exclusive, LONG).await.map(drop));
+        drop(held);
+        check_replaced(locks[0].try_acquire(Mode::Exclusive).map(drop));
+        assert_eq!(path.exists(), is_replaced, "it was made again");
+        // The next generation, when that before has ended.
+        drop((locks, keep));
+        let lock = first.open("a").unwrap();
+        let _held = lock.try_acquire(Mode::Exclusive).unwrap().unwrap();
+        assert!(second.open("a").unwrap().try_acquire(Mode::Exclusive).unwrap().is_none());
+    }
+}
+
+fn check_replaced(outcome: Result<(), LockError>) {
+    let Err(LockError::Unavailable(why)) = outcome else { panic!("{outcome:?}") };
+    assert!(why.contains("test.a.lock was deleted or replaced while it was used"), "{why}");
+}
+
+#[test]
+fn a_lock_file_that_others_prepared_is_refused() {
+    type Prepare = fn(&Path);
+    let prepared: [(Prepare, &str); 4] = [
+        (|path| chown(path, Some(65_534), None).unwrap(), "it belongs to user 65534"),
+        (
+            |path| fs::set_permissions(path, fs::Permissions::from_mode(0o666)).unwrap(),
+            "its mode is 0666",
+        ),
+        (
+            |path| {
+                fs::remove_file(path).unwrap();
+                mkfifoat(CWD, path, RawMode::RUSR | RawMode::WUSR).unwrap();
+            },
+            "a named pipe",
+        ),
+        (
+            |path| {
+                fs::remove_file(path).unwrap();
+                symlink("elsewhere", path).unwrap();
+            },
+            "a symbolic link",
+        ),
+    ];
+    for (prepare, expected) in prepared {
+        let (dir, scope, _) = scopes();
+        let path = dir.path().join("test.a.lock");
+        fs::write(&path, "").unwrap();
+        prepare(&path);
+        let Err(LockError::Unavailable(why)) = scope.open("a") else { panic!("it was opened") };
+        assert!(why.contains(expected) && why.contains("test.a.lock"), "{why}");
+    }
 }
 
 /// A scope with a file of its own, and the path of that.
@@ -259,11 +318,37 @@ fn names_can_not_leave_the_directory_nor_grow_without_end() {
     for name in ["", "..", "a/b", "a.b", "é", &"x".repeat(65)] {
         assert!(matches!(scope.open(name), Err(LockError::InvalidName)), "{name}");
     }
-    for idx in 0..64 {
+    let mut open: Vec<Lock> = (0..64).map(|idx| scope.open(&idx.to_string()).unwrap()).collect();
+    let Err(LockError::Unavailable(why)) = scope.open("one-more") else { panic!("it was opened") };
+    assert!(why.contains("64 locks"), "{why}");
+    assert!(scope.open("7").is_ok());
+    // A name ends when nobody has it open.
+    open.pop();
+    assert!(scope.open("one-more").is_ok());
+}
+
+#[tokio::test]
+async fn a_name_lasts_as_long_as_it_is_held() {
+    let (_dir, scope, _) = scopes();
+    let guard = scope.open("a").unwrap().try_acquire(Mode::Exclusive).unwrap();
+    for idx in 0..100 {
         scope.open(&idx.to_string()).unwrap();
     }
-    assert!(matches!(scope.open("one-more"), Err(LockError::Unavailable(_))));
-    assert!(scope.open("7").is_ok());
+    let lock = scope.open("a").unwrap();
+    assert!(lock.try_acquire(Mode::Exclusive).unwrap().is_none());
+    let mut waiting = Box::pin(lock.acquire(Mode::Exclusive, LONG));
+    assert!(timeout(SHORT, waiting.as_mut()).await.is_err());
+    drop(guard);
+    assert!(waiting.await.is_ok());
+}
+
+#[tokio::test]
+async fn a_caller_that_gave_up_does_not_keep_readers_of_its_process_out() {
+    let (_dir, first, second) = scopes();
+    let _reader = first.open("a").unwrap().try_acquire(Mode::Shared).unwrap().unwrap();
+    let lock = second.open("a").unwrap();
+    assert!(matches!(lock.acquire(Mode::Exclusive, SHORT).await, Err(LockError::TimedOut)));
+    assert!(lock.acquire(Mode::Shared, LONG).await.is_ok());
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! The interface `tally:shared-memory/cells` on a region.
 
-use super::{CellError, SharedMemoryCtx};
+use super::{CellError, SharedMemoryCtx, region::Cells};
 use crate::bindings::tally::shared_memory::cells::{Cell, Error, Host, Page};
 
 type Answer<T> = wasmtime::Result<Result<T, Error>>;
@@ -26,10 +26,16 @@ impl Host for SharedMemoryCtx {
         Ok(self.region.clear(&key).map_err(Error::from))
     }
 
-    fn list(&mut self, start: u64, cells_max: u32) -> wasmtime::Result<Option<Page>> {
-        let Some((cells, next)) = self.region.list(start, cells_max) else { return Ok(None) };
+    fn list(&mut self, start: u64, cells_max: u32) -> Answer<Option<Page>> {
+        let listed = self.region.list(start, cells_max).map_err(Error::from);
+        Ok(listed.map(|page| page.map(Page::from)))
+    }
+}
+
+impl From<Cells> for Page {
+    fn from((cells, next): Cells) -> Self {
         let cells = cells.into_iter().map(|(key, value)| Cell { key, value }).collect();
-        Ok(Some(Page { cells, next }))
+        Self { cells, next }
     }
 }
 
@@ -42,6 +48,8 @@ impl From<CellError> for Error {
             CellError::TableLocked => Error::Unavailable(
                 "another process holds the shared-memory region's key table; try again".into(),
             ),
+            CellError::Unavailable(why) => Error::Unavailable(why),
+            CellError::OutcomeUnknown(why) => Error::OutcomeUnknown(why),
         }
     }
 }

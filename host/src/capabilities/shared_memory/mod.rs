@@ -1,6 +1,9 @@
 //! Capability `shared-memory`: named 64-bit cells in memory that processes share.
 
+mod faults;
 mod host;
+#[cfg(test)]
+mod hostile_tests;
 mod mapped;
 mod region;
 #[cfg(test)]

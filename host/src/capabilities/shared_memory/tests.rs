@@ -141,14 +141,6 @@ fn a_damaged_header_is_refused() {
 }
 
 #[test]
-fn a_region_that_was_left_half_made_is_made_again() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("region");
-    fs::write(&path, [0; 4096]).unwrap();
-    assert_eq!(Region::open(&path, 8).unwrap().add("a", 1), Ok(1));
-}
-
-#[test]
 fn a_slot_whose_maker_died_before_the_tag_is_used_again() {
     let (dir, region) = region(1);
     let path = dir.path().join("region");
@@ -233,7 +225,7 @@ fn processes_that_make_the_same_keys_at_the_same_time_lose_none() {
 fn list_all(region: &Region, cells_max: u32) -> Vec<(String, i64)> {
     let (mut cells, mut start) = (Vec::new(), 0);
     loop {
-        let (page, next) = region.list(start, cells_max).expect("a place in the region");
+        let (page, next) = region.list(start, cells_max).unwrap().expect("a place in the region");
         assert!(page.len() <= CELLS_PER_LIST_MAX.min(cells_max as usize));
         cells.extend(page.into_iter().filter(|(key, _)| !RESERVED.contains(&key.as_str())));
         let Some(next) = next else { return cells };
@@ -298,9 +290,9 @@ fn a_listing_begins_nowhere_but_in_the_region() {
     let (_dir, region) = region(2);
     region.store("a", 5).unwrap();
     for start in [4, 5, 1 << 32, u64::MAX - 1, u64::MAX] {
-        assert_eq!(region.list(start, u32::MAX), None, "{start}");
+        assert_eq!(region.list(start, u32::MAX), Ok(None), "{start}");
     }
-    assert_eq!(region.list(0, 0), Some((vec![], Some(0))));
+    assert_eq!(region.list(0, 0), Ok(Some((vec![], Some(0)))));
 }
 
 #[test]
@@ -315,7 +307,7 @@ fn slots_that_another_process_damaged_are_not_listed() {
             slot[offset..offset + 8].copy_from_slice(&damage.to_le_bytes());
         }
         fs::write(&path, content).unwrap();
-        assert_eq!(region.list(0, 9), Some((vec![], None)), "{damage} at {offset}");
+        assert_eq!(region.list(0, 9), Ok(Some((vec![], None))), "{damage} at {offset}");
     }
     fs::write(&path, intact).unwrap();
     assert_eq!(list_all(&region, 9), [("a".into(), 5)]);

@@ -14,7 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 use tally_host::client::Token;
 
 /// How long a process may take to end once it was asked to.
@@ -253,8 +253,16 @@ impl Tally {
     }
 
     pub fn signal(&self, signal: Signal) {
-        let pid = Pid::from_raw(self.child.id().cast_signed()).unwrap();
-        kill_process(pid, signal).unwrap();
+        kill_process(self.process(), signal).unwrap();
+    }
+
+    /// Limits what it may use; returns the limit before.
+    pub fn limit(&self, resource: Resource, limit: Rlimit) -> Rlimit {
+        prlimit(Some(self.process()), resource, limit).unwrap()
+    }
+
+    fn process(&self) -> Pid {
+        Pid::from_raw(self.child.id().cast_signed()).unwrap()
     }
 
     /// Its process id.

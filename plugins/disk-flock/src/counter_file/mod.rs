@@ -8,7 +8,7 @@
 
 use alloc::{collections::BTreeSet, format, string::String, vec::Vec};
 
-use tally_plugin::Error;
+use tally_plugin::{Error, file_error};
 
 use crate::{
     files::{Directory, ErrorCode, File},
@@ -227,7 +227,7 @@ fn in_words(code: ErrorCode) -> &'static str {
         ErrorCode::InvalidSeek | ErrorCode::NoSuchDevice => {
             "it is a named pipe, a socket or a device, not a regular file"
         }
-        code => code.name(),
+        code => file_error(code),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use super::Region;
+use super::{CellError, Region};
 
 /// Slots that one call looks at, so that it holds its worker for about a millisecond.
 pub const SLOTS_PER_LIST_MAX: usize = 16_384;
@@ -17,7 +17,15 @@ impl Region {
     /// the slot with which to go on; none after the last slot. None at all where there is no slot `start`.
     ///
     /// A key stays in its slot until it is removed, so following the numbers from 0 shows each key exactly once.
-    pub fn list(&self, start: u64, cells_max: u32) -> Option<Cells> {
+    ///
+    /// # Errors
+    ///
+    /// [`CellError::Unavailable`].
+    pub fn list(&self, start: u64, cells_max: u32) -> Result<Option<Cells>, CellError> {
+        self.read(|| Ok(self.page(start, cells_max)))
+    }
+
+    fn page(&self, start: u64, cells_max: u32) -> Option<Cells> {
         let slot_count = self.slot_mask + 1;
         let cells_max = usize::try_from(cells_max).unwrap_or(usize::MAX).min(CELLS_PER_LIST_MAX);
         let start = usize::try_from(start).ok().filter(|start| *start < slot_count)?;

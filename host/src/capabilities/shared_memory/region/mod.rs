@@ -4,29 +4,28 @@
 //! hash table with linear probing. A key stays in its slot until it is removed, and finding it needs no lock. Adding and
 //! removing one takes the file's lock; each is done by one last step, so a process that dies before leaves nothing.
 
+mod file;
 mod list;
 mod lock;
 mod slot;
 mod table;
+mod watch;
 
 use std::{
-    fs::{File, OpenOptions},
-    io::{self, Read},
-    os::unix::fs::OpenOptionsExt,
+    fs::File,
+    io,
     path::Path,
-    sync::{Mutex, atomic::Ordering},
-    time::Duration,
+    sync::{Arc, Mutex, atomic::Ordering},
 };
 
-use rustix::fs::{FallocateFlags, OFlags};
-
-use self::{lock::FileLock, slot::SLOT_WORDS, table::Key};
+use self::{slot::SLOT_WORDS, table::Key, watch::Watch};
 use super::mapped::{MappedWords, WORD_BYTES};
+pub(super) use list::Cells;
 #[cfg(test)]
 pub(super) use list::{CELLS_PER_LIST_MAX, SLOTS_PER_LIST_MAX};
 pub(super) use table::RESERVED;
 
-/// "TALLYRGN" as a little-endian word; written last, so that a half-made region is recognised.
+/// "TALLYRGN" as a little-endian word.
 const MAGIC: u64 = u64::from_le_bytes(*b"TALLYRGN");
 /// Version of the layout.
 const VERSION: u64 = 2;
@@ -41,8 +40,8 @@ const KEYS_WORD: usize = 5;
 /// Fewest and most keys that a region may be made for.
 pub const CAPACITY_RANGE: std::ops::RangeInclusive<u32> = 1..=16_777_216;
 
-/// How long opening a region waits for another process that is making it.
-const OPEN_LOCK_WAIT: Duration = Duration::from_secs(2);
+/// How often opening a region begins again because others have made it or removed it meanwhile.
+const OPEN_TRIES_MAX: u32 = 16;
 
 /// Why a step did not happen.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,11 +54,16 @@ pub enum CellError {
     InvalidKey,
     /// Another process holds the key table.
     TableLocked,
+    /// The region can't be used any more, or not now, and the step was not begun.
+    Unavailable(String),
+    /// The region was lost during the step, which may have been done or not.
+    OutcomeUnknown(String),
 }
 
 /// A mapped region.
 pub struct Region {
     words: MappedWords,
+    watch: Arc<Watch>,
     /// Held open for its lock, which protects the addition and removal of keys.
     file: File,
     /// The file's lock is one for the whole process, so its threads need one among themselves.
@@ -73,13 +77,14 @@ pub struct Region {
 impl Region {
     /// Opens the region in the file at `path`, or makes one with room for `capacity` keys.
     ///
-    /// A region that exists keeps the capacity that it was made with. Its memory is set aside when
-    /// it is made, so that no later write can run out of it.
+    /// A region that exists keeps the capacity that it was made with. One that is made appears whole: what is empty or
+    /// half-made was damaged, and is refused as anything else that is no region.
     ///
     /// # Errors
     ///
-    /// When the file can't be opened, locked, made or mapped, or is not a region; it is then
-    /// unchanged. The message names the path.
+    /// When the file can't be opened, made or mapped, is not a region, or others than its owner, as whom this
+    /// process runs, can change it; it is then unchanged. Also when a region of this path was lost under this process.
+    /// The message names the path.
     pub fn open(path: &Path, capacity: u32) -> anyhow::Result<Self> {
         Self::try_open(path, capacity).map_err(|error| {
             anyhow::anyhow!("can't use the shared-memory region {}: {error}", path.display())
@@ -87,47 +92,47 @@ impl Region {
     }
 
     fn try_open(path: &Path, capacity: u32) -> io::Result<Self> {
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .custom_flags(OFlags::NOFOLLOW.bits().cast_signed())
-            .open(path)?;
-        let locked = FileLock::take(&file, OPEN_LOCK_WAIT)?
-            .ok_or_else(|| io::Error::other("another process has it locked"))?;
-        if is_unmade(&file)? {
-            make(&file, capacity)?;
+        if watch::was_lost(path) {
+            return Err(io::Error::other(
+                "it was lost while this host used it; restart the hosts that share it",
+            ));
         }
-        let header = MappedWords::new(&file, HEADER_WORDS)
-            .map_err(|_| io::Error::other("it is not a Tally region: it is too short"))?;
-        let word = |idx: usize| header[idx].load(Ordering::Acquire);
-        if word(MAGIC_WORD) != MAGIC {
-            return Err(io::Error::other("it is not a Tally region: its first bytes are others"));
+        for _ in 0..OPEN_TRIES_MAX {
+            if let Some(file) = file::open(path)? {
+                return Self::of_file(path, file).inspect(|this| this.watch.register());
+            }
+            let new = file::make(path, words(capacity) as u64 * WORD_BYTES as u64)?;
+            write_header(&new.file, capacity)?;
+            let this = Self::of_file(path, new.file.try_clone()?)?;
+            if new.link(path)? {
+                this.watch.register();
+                return Ok(this);
+            }
         }
-        if word(VERSION_WORD) != VERSION {
-            let version = word(VERSION_WORD);
-            return Err(io::Error::other(format!(
-                "its layout is version {version}, not {VERSION}, so another release of Tally made it; choose another \
-                 --shared-memory-name, or remove the file, which gives up the counts in it"
-            )));
-        }
-        let capacity = u32::try_from(word(CAPACITY_WORD))
-            .ok()
-            .filter(|capacity| CAPACITY_RANGE.contains(capacity))
-            .ok_or_else(|| io::Error::other("its header is damaged"))?;
-        let seed = SEED_WORDS.map(word);
-        let words = MappedWords::new(&file, HEADER_WORDS + slots(capacity) * SLOT_WORDS)
-            .map_err(|error| io::Error::other(format!("its table can't be mapped: {error}")))?;
+        Err(io::Error::other("it is made and removed again and again by others"))
+    }
+
+    /// The region in `file`, which is or will be at `path`.
+    fn of_file(path: &Path, file: File) -> io::Result<Self> {
+        let capacity = read_capacity(&file)?;
+        let len = words(capacity);
+        let words = MappedWords::new(&file, len).map_err(|error| match error.kind() {
+            io::ErrorKind::UnexpectedEof => io::Error::other(format!(
+                "it was truncated: it has fewer than the {} bytes that its table takes; restore it, or remove it, which gives \
+                 up the counts in it",
+                len * WORD_BYTES
+            )),
+            _ => io::Error::other(format!("its table can't be mapped: {error}")),
+        })?;
+        let watch = Watch::new(path, &rustix::fs::fstat(&file)?, (len * WORD_BYTES) as u64);
+        let seed = SEED_WORDS.map(|idx| words[idx].load(Ordering::Acquire));
         let slot_mask = slots(capacity) - 1;
-        drop(locked);
-        let this = Self { words, file, adding: Mutex::new(()), seed, capacity, slot_mask };
+        let this = Self { words, watch, file, adding: Mutex::new(()), seed, capacity, slot_mask };
         this.reserve().map_err(|_| io::Error::other("its table is damaged, or locked"))?;
         Ok(this)
     }
 
-    /// Sets aside the places of the keys that a full region has, too. Whoever made it may have died before.
+    /// Sets aside the places of the keys that a full region has, too.
     fn reserve(&self) -> Result<(), CellError> {
         RESERVED.iter().try_for_each(|key| self.find_or_add(&Key::new(key)?).map(drop))
     }
@@ -141,10 +146,33 @@ impl Region {
     ///
     /// # Errors
     ///
-    /// [`CellError::InvalidKey`].
+    /// [`CellError::InvalidKey`] and [`CellError::Unavailable`].
     pub fn load(&self, key: &str) -> Result<i64, CellError> {
-        let cell = self.find(&Key::new(key)?);
-        Ok(cell.map_or(0, |cell| cell.value().load(Ordering::SeqCst).cast_signed()))
+        self.read(|| {
+            let cell = self.find(&Key::new(key)?);
+            Ok(cell.map_or(0, |cell| cell.value().load(Ordering::SeqCst).cast_signed()))
+        })
+    }
+
+    /// Does a step that changes nothing.
+    fn read<T>(&self, step: impl FnOnce() -> Result<T, CellError>) -> Result<T, CellError> {
+        self.watch.check().map_err(CellError::Unavailable)?;
+        let done = step();
+        if self.words.is_lost() {
+            return Err(CellError::Unavailable(self.watch.truncated()));
+        }
+        done
+    }
+
+    /// Does a step that changes a cell.
+    fn write<T>(&self, step: impl FnOnce() -> Result<T, CellError>) -> Result<T, CellError> {
+        self.watch.check().map_err(CellError::Unavailable)?;
+        let done = step();
+        if self.words.is_lost() {
+            // What was changed before others met the end of the file may still be seen by hosts that have not.
+            return Err(CellError::OutcomeUnknown(self.watch.truncated()));
+        }
+        done
     }
 
     /// Replaces the value of a cell.
@@ -153,9 +181,11 @@ impl Region {
     ///
     /// All but [`CellError::Overflow`].
     pub fn store(&self, key: &str, value: i64) -> Result<(), CellError> {
-        let cell = self.find_or_add(&Key::new(key)?)?;
-        cell.value().store(value.cast_unsigned(), Ordering::SeqCst);
-        Ok(())
+        self.write(|| {
+            let cell = self.find_or_add(&Key::new(key)?)?;
+            cell.value().store(value.cast_unsigned(), Ordering::SeqCst);
+            Ok(())
+        })
     }
 
     /// Adds to a cell in one step; returns the value after the addition.
@@ -164,17 +194,19 @@ impl Region {
     ///
     /// Any [`CellError`].
     pub fn add(&self, key: &str, delta: i64) -> Result<i64, CellError> {
-        let cell = self.find_or_add(&Key::new(key)?)?;
-        let cell = cell.value();
-        let mut current = cell.load(Ordering::SeqCst);
-        loop {
-            let sum = current.cast_signed().checked_add(delta).ok_or(CellError::Overflow)?;
-            let new = sum.cast_unsigned();
-            match cell.compare_exchange_weak(current, new, Ordering::SeqCst, Ordering::SeqCst) {
-                Ok(_) => return Ok(sum),
-                Err(found) => current = found,
+        self.write(|| {
+            let cell = self.find_or_add(&Key::new(key)?)?;
+            let cell = cell.value();
+            let mut current = cell.load(Ordering::SeqCst);
+            loop {
+                let sum = current.cast_signed().checked_add(delta).ok_or(CellError::Overflow)?;
+                let new = sum.cast_unsigned();
+                match cell.compare_exchange_weak(current, new, Ordering::SeqCst, Ordering::SeqCst) {
+                    Ok(_) => return Ok(sum),
+                    Err(found) => current = found,
+                }
             }
-        }
+        })
     }
 
     /// Replaces the value by `new` if it is `expected`; returns the value found.
@@ -183,12 +215,14 @@ impl Region {
     ///
     /// All but [`CellError::Overflow`].
     pub fn compare_exchange(&self, key: &str, expected: i64, new: i64) -> Result<i64, CellError> {
-        let cell = self.find_or_add(&Key::new(key)?)?;
-        let (expected, new) = (expected.cast_unsigned(), new.cast_unsigned());
-        let outcome =
-            cell.value().compare_exchange(expected, new, Ordering::SeqCst, Ordering::SeqCst);
-        let (Ok(found) | Err(found)) = outcome;
-        Ok(found.cast_signed())
+        self.write(|| {
+            let cell = self.find_or_add(&Key::new(key)?)?;
+            let (expected, new) = (expected.cast_unsigned(), new.cast_unsigned());
+            let outcome =
+                cell.value().compare_exchange(expected, new, Ordering::SeqCst, Ordering::SeqCst);
+            let (Ok(found) | Err(found)) = outcome;
+            Ok(found.cast_signed())
+        })
     }
 
     /// Sets a cell to 0 and removes it, unless somebody uses it at that moment or it is reserved; then it
@@ -199,14 +233,17 @@ impl Region {
     ///
     /// # Errors
     ///
-    /// [`CellError::InvalidKey`], and [`CellError::TableLocked`], in which case the value is 0.
+    /// [`CellError::InvalidKey`], [`CellError::TableLocked`], in which case the value is 0, and those of a region that
+    /// was lost.
     pub fn clear(&self, key: &str) -> Result<(), CellError> {
-        let key = Key::new(key)?;
-        match self.find(&key) {
-            Some(cell) => cell.value().store(0, Ordering::SeqCst),
-            None => return Ok(()),
-        }
-        if key.is_reserved() { Ok(()) } else { self.remove_key(&key) }
+        self.write(|| {
+            let key = Key::new(key)?;
+            match self.find(&key) {
+                Some(cell) => cell.value().store(0, Ordering::SeqCst),
+                None => return Ok(()),
+            }
+            if key.is_reserved() { Ok(()) } else { self.remove_key(&key) }
+        })
     }
 }
 
@@ -216,28 +253,41 @@ fn slots(capacity: u32) -> usize {
     (keys * 2).max(keys + RESERVED.len()).next_power_of_two()
 }
 
-/// Whether the file is empty, or was left half-made by a process that died: its header is all zeros.
-fn is_unmade(mut file: &File) -> io::Result<bool> {
-    let mut header = Vec::new();
-    file.by_ref().take((HEADER_WORDS * WORD_BYTES) as u64).read_to_end(&mut header)?;
-    Ok(header.first_chunk::<WORD_BYTES>().is_none_or(|magic| *magic == [0; WORD_BYTES])
-        && header.iter().all(|byte| *byte == 0))
+/// Words in the file of a region.
+fn words(capacity: u32) -> usize {
+    HEADER_WORDS + slots(capacity) * SLOT_WORDS
 }
 
-fn make(file: &File, capacity: u32) -> io::Result<()> {
-    let len = HEADER_WORDS + slots(capacity) * SLOT_WORDS;
-    file.set_len(0)?;
-    rustix::fs::fallocate(file, FallocateFlags::empty(), 0, (len * WORD_BYTES) as u64).map_err(
-        |errno| {
-            let why = io::Error::from(errno);
-            io::Error::other(format!(
-                "{} bytes can't be set aside for it: {why}; make room, or set \
-                 --shared-memory-capacity lower or --shared-memory-dir elsewhere",
-                len * WORD_BYTES
-            ))
-        },
-    )?;
-    let words = MappedWords::new(file, len)?;
+/// Checks the header of a region; returns its capacity.
+fn read_capacity(file: &File) -> io::Result<u32> {
+    let why = match file.metadata()?.len() {
+        0 => {
+            "it is empty; somebody else made it, or it was truncated: remove it, which gives up the counts that were in it"
+        }
+        _ => "it is not a Tally region: it is too short",
+    };
+    let header = MappedWords::new(file, HEADER_WORDS).map_err(|_| io::Error::other(why))?;
+    let word = |idx: usize| header[idx].load(Ordering::Acquire);
+    if word(MAGIC_WORD) != MAGIC {
+        return Err(io::Error::other(
+            "it is not a Tally region: its first bytes are others; choose another --shared-memory-name, or remove the file",
+        ));
+    }
+    if word(VERSION_WORD) != VERSION {
+        let version = word(VERSION_WORD);
+        return Err(io::Error::other(format!(
+            "its layout is version {version}, not {VERSION}, so another release of Tally made it; choose another \
+             --shared-memory-name, or remove the file, which gives up the counts in it"
+        )));
+    }
+    u32::try_from(word(CAPACITY_WORD))
+        .ok()
+        .filter(|capacity| CAPACITY_RANGE.contains(capacity))
+        .ok_or_else(|| io::Error::other("its header is damaged"))
+}
+
+fn write_header(file: &File, capacity: u32) -> io::Result<()> {
+    let words = MappedWords::new(file, HEADER_WORDS)?;
     for word in SEED_WORDS {
         let mut random = [0; WORD_BYTES];
         rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())?;

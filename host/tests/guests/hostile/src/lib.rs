@@ -6,12 +6,17 @@
 
 extern crate alloc;
 
+use core::mem;
+
 use guest_misbehaviour::misbehave;
 use tally_plugin::{
-    Counter, Error, String, Vec, cells, export,
+    Counter, Error, String, Vec, cells, export, format,
     locks::{Lock, Mode},
     wasi::{cli::stderr, clocks::monotonic_clock},
 };
+
+/// The most that the host allows.
+const LOCKS_MAX: usize = 64;
 
 struct Hostile;
 
@@ -26,6 +31,12 @@ impl Counter for Hostile {
                 panic!();
             }
             "hoard" => return hoard(),
+            "hold" => mem::forget(Lock::open("counter")?.try_acquire(Mode::Exclusive)?),
+            "names" => {
+                for idx in 0..LOCKS_MAX {
+                    mem::forget(Lock::open(&format!("name-{idx}"))?);
+                }
+            }
             "sleep" => monotonic_clock::subscribe_duration(delta.unsigned_abs()).block(),
             "nap" => {
                 for _ in 0..50 {

@@ -14,7 +14,10 @@ use std::{
 };
 
 use anyhow::{Context, bail, ensure};
-use axum::Router;
+use axum::{
+    Router,
+    http::{HeaderValue, Version, header},
+};
 use hyper::{
     body::{Body as _, Incoming},
     server::conn::http1,
@@ -37,11 +40,17 @@ use tower::Service;
 use super::{guard::Guard, settings::AdminSettings};
 use crate::{
     client::Token,
-    http::lingering::{Lingering, Unread},
+    http::{
+        framing::Checked,
+        lingering::{Lingering, Unread},
+    },
 };
 
 /// Open connections; more wait to be accepted.
 const CONNECTIONS_MAX: usize = 64;
+
+/// Size of a request's head, in bytes.
+const HEAD_BYTES_MAX: usize = 16 * 1024;
 
 /// Time for the head of a request to arrive.
 const HEAD_TIME_MAX: Duration = Duration::from_secs(10);
@@ -229,12 +238,19 @@ where
 {
     let unread = Unread::default();
     let stream = Lingering::new(stream, unread.clone());
+    let stream = Checked::new(stream, HEAD_BYTES_MAX, unread.clone(), |_| ());
     let service = service_fn(move |request: hyper::Request<Incoming>| {
         let (mut router, unread) = (router.clone(), unread.clone());
         async move {
             let has_body = !request.body().is_end_stream();
+            let is_only = request.version() == Version::HTTP_10;
             // A router is always ready.
-            let Ok(response) = router.call(request).await;
+            let Ok(mut response) = router.call(request).await;
+            // A body that was refused is not read to its end.
+            if is_only || has_body && response.status().is_client_error() {
+                let close = HeaderValue::from_static("close");
+                response.headers_mut().insert(header::CONNECTION, close);
+            }
             unread.answered(has_body, response.status());
             Ok::<_, Infallible>(response)
         }

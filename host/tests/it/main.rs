@@ -35,6 +35,8 @@ mod hazelcast_locks;
 mod hazelcast_outages;
 /// Plugins that misbehave.
 mod hostile_plugins;
+/// Requests that are as the RFCs say, and such as are not.
+mod http_probes;
 /// What may come with a request, and what may not.
 mod inputs;
 /// Counts that are left in the old storage, and only when somebody said so.

@@ -19,6 +19,8 @@ mod dashboard;
 mod disk;
 /// Which requests there are, and what becomes of bad ones.
 mod endpoints;
+/// Hosts that may open few files.
+mod few_files;
 /// A region without room for more keys.
 mod full_region;
 /// Clients that stop sending before they have their answers.

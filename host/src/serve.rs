@@ -69,7 +69,7 @@ impl Host {
         // Wrong settings are refused before anything is listened on.
         let workers = config.workers.map_or_else(server::cores, usize::from);
         files::raise_limit(&config.server_limits, workers)?;
-        setup::choose(&Catalog::new(config.plugins.plugin_dir.as_deref())?, &config.plugins)?;
+        setup::choose(&Catalog::of(&config.plugins)?, &config.plugins)?;
         let listener = bind(&config.host, config.port)?;
         let admin_listener = AdminListener::bind(
             &config.admin,

@@ -96,7 +96,7 @@ impl Setup {
     ///
     /// When the plugin directory can't be read.
     pub fn catalog(&self) -> Result<Catalog, UsageError> {
-        Catalog::new(self.settings.plugin_dir.as_deref())
+        Catalog::of(&self.settings)
     }
 
     /// The plugin that the settings choose.

@@ -131,14 +131,7 @@ fn load(setup: &Setup, serves: &Choice) -> anyhow::Result<Arc<Plugin>> {
 
 fn find(catalog: &Catalog, serves: &Choice) -> anyhow::Result<KnownPlugin> {
     let Some(file) = &serves.file else { return Ok(catalog.find(&serves.plugin)?) };
-    let listed = catalog.plugins().iter().find(|known| match &known.source {
-        Source::File(path) => std::path::absolute(path).is_ok_and(|path| path == *file),
-        Source::Bundled(_) => false,
-    });
-    match listed {
-        Some(known) => Ok(known.clone()),
-        None => Ok(catalog.find(&file.to_string_lossy())?),
-    }
+    Ok(catalog.find(&file.to_string_lossy())?)
 }
 
 /// Says in the log what became of the last carry.

@@ -41,7 +41,7 @@ impl PluginTarget {
         limits: &PluginLimits,
         key: Option<&str>,
     ) -> anyhow::Result<PluginTarget> {
-        let catalog = Catalog::new(settings.plugin_dir.as_deref())?;
+        let catalog = Catalog::of(settings)?;
         let known = setup::choose(&catalog, settings)?;
         let mut settings = settings.clone();
         let mut scratch = Vec::new();

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::{
     admin::settings::reachable,
-    client::{Answer, ClientError, Endpoint, Token},
+    client::{Answer, ClientError, Endpoint},
     config::{Cli, Config, Rollback, Swap},
     swap::holdings::Counters,
 };
@@ -76,7 +76,7 @@ fn ask(
     body: &Value,
 ) -> anyhow::Result<ExitCode> {
     let admin = cli.admin()?;
-    let token = Token::read_if_given(&cli.config.admin.admin_token_file)?;
+    let token = cli.config.admin.token()?;
     let pause_max = Duration::from_millis(rollback.swap_pause_max.unwrap_or_default().into());
     let time_max = SWAP_TIME_MAX + pause_max;
     let answer = wait_for(admin.request(method, path, Some(body), token.as_ref(), time_max))?;
@@ -155,7 +155,7 @@ fn ask_health(config: &Config) -> anyhow::Result<Option<String>> {
 /// What the admin listener says of it.
 fn ask_admin_health(cli: &Cli) -> anyhow::Result<Option<String>> {
     let admin = cli.admin()?;
-    let token = Token::read_if_given(&cli.config.admin.admin_token_file)?;
+    let token = cli.config.admin.token()?;
     let asked = admin.request(Method::GET, "/admin/plugins", None, token.as_ref(), HEALTH_TIME_MAX);
     let answer = match wait_for(asked) {
         Ok(answer) if answer.status == 200 => answer,

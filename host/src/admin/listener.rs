@@ -38,12 +38,9 @@ use tokio::{
 use tower::Service;
 
 use super::{guard::Guard, settings::AdminSettings};
-use crate::{
-    client::Token,
-    http::{
-        framing::Checked,
-        lingering::{Lingering, Unread},
-    },
+use crate::http::{
+    framing::Checked,
+    lingering::{Lingering, Unread},
 };
 
 /// Open connections; more wait to be accepted.
@@ -106,7 +103,7 @@ impl AdminListener {
         if wanted == "off" {
             return Ok(None);
         }
-        let token = Token::read_if_given(&settings.admin_token_file)?;
+        let token = settings.token()?;
         let (address, socket) = match wanted.strip_prefix("unix:") {
             Some(path) => {
                 let listener = bind_unix(Path::new(path))

@@ -2,12 +2,16 @@
 
 use std::{net::IpAddr, path::PathBuf};
 
+use anyhow::Context;
 use clap::{
     Args,
     builder::{NonEmptyStringValueParser, OsStringValueParser, TypedValueParser},
 };
 
-use crate::{client::Endpoint, error::UsageError};
+use crate::{
+    client::{Endpoint, Token},
+    error::UsageError,
+};
 
 /// The second listener, for those who operate the host.
 #[derive(Args, Clone, Debug, PartialEq, Eq)]
@@ -30,6 +34,15 @@ pub struct AdminSettings {
 }
 
 impl AdminSettings {
+    /// The token; none where there is no file.
+    ///
+    /// # Errors
+    ///
+    /// When the file can't be read, or holds what can't be a token.
+    pub fn token(&self) -> anyhow::Result<Option<Token>> {
+        Token::read_if_given(&self.admin_token_file).context("--admin-token-file")
+    }
+
     /// Where a program on the host's machine finds the admin listener.
     ///
     /// # Errors

@@ -197,7 +197,9 @@ fn find_chosen(catalog: &Catalog, settings: &PluginSettings) -> Result<KnownPlug
     // An empty variable counts as unset, as compose files write it.
     let given = |setting: &Option<String>| setting.clone().filter(|value| !value.is_empty());
     if let Some(choice) = given(&settings.plugin) {
-        return catalog.find(&choice);
+        return catalog
+            .find(&choice)
+            .map_err(|UsageError(why)| UsageError(format!("--plugin: {why}")));
     }
     let by_path =
         if settings.storage_path.as_os_str().is_empty() { "shared_memory" } else { "disk" };
@@ -206,7 +208,7 @@ fn find_chosen(catalog: &Catalog, settings: &PluginSettings) -> Result<KnownPlug
         Some((_, plugin)) => catalog.find(plugin),
         None => {
             let known = STORAGE_METHODS.map(|(name, _)| name);
-            Err(UsageError::unknown("storage method", &method, &known))
+            Err(UsageError::unknown("value of --storage-method", &method, &known))
         }
     }
 }

@@ -57,7 +57,13 @@ pub fn begin(
     journal: &Arc<Journal>,
     settings: &SwapSettings,
 ) -> anyhow::Result<Beginning> {
-    let plugin = setup.load(&setup.chosen()?)?;
+    let known = setup.chosen()?;
+    let loaded = setup.load(&known);
+    let plugin = match known.source {
+        // Its own settings name themselves.
+        Source::Bundled(_) => loaded?,
+        Source::File(_) => loaded.context("--plugin")?,
+    };
     let chosen = Choice::of(&plugin);
     let as_set = |plugin| Beginning { plugin, chosen: chosen.clone(), swapped_at_unix_ms: None };
     let Some(record) = journal.last()? else {

@@ -63,6 +63,8 @@ mod postgresql_outages;
 mod postgresql_swaps;
 /// Tables that others have made, replace and drop, and the row of the default counter.
 mod postgresql_tables;
+/// Values of settings that are refused, and how they are named.
+mod refused_settings;
 /// Hosts that go on where they ended.
 mod resuming;
 /// Every plugin under load, over HTTP: right, or caught.

@@ -19,7 +19,7 @@ use crate::{
 /// When the settings name what is not there, the plugin directory or the file can't be read, or the engine can't be
 /// made.
 pub fn plugins(config: &Config) -> anyhow::Result<String> {
-    let catalog = Catalog::new(config.plugins.plugin_dir.as_deref())?;
+    let catalog = Catalog::of(&config.plugins)?;
     let chosen = setup::choose(&catalog, &config.plugins)?;
     let defaults = Defaults::of_port(config.port, config.swaps.state_dir.as_deref());
     let loader =

@@ -39,9 +39,10 @@ fn main() -> ExitCode {
         }
         Err(CliError::Usage(error)) => return refuse(&error),
     };
+    let name = |error: anyhow::Error| cli.origins.name_in(&format!("{error:#}"));
     let telemetry = match telemetry::start(&cli.config.telemetry) {
         Ok(telemetry) => telemetry,
-        Err(error) => return refuse(&format!("{error:#}")),
+        Err(error) => return refuse(&name(error)),
     };
     panics::install_hook();
     let outcome = match cli.command {
@@ -54,7 +55,7 @@ fn main() -> ExitCode {
         Some(Subcommands::Rollback(ref rollback)) => commands::rollback(&cli, rollback),
         Some(Subcommands::Health) => commands::health(&cli),
     };
-    outcome.unwrap_or_else(|error| refuse(&format!("{error:#}")))
+    outcome.unwrap_or_else(|error| refuse(&name(error)))
 }
 
 fn refuse(error: &dyn std::fmt::Display) -> ExitCode {

@@ -42,6 +42,7 @@ use crate::{
     worker::{
         Served,
         counter::PluginCounter,
+        files,
         server::{self, Server},
     },
 };
@@ -67,7 +68,9 @@ impl Host {
     /// been served then.
     pub fn start(config: &Config, compiler: Compiler) -> anyhow::Result<Self> {
         // Wrong settings are refused before anything is listened on.
-        setup::choose(&Catalog::new(config.plugins.plugin_dir.as_deref())?, &config.plugins)?;
+        let workers = config.workers.map_or_else(server::cores, usize::from);
+        files::raise_limit(&config.server_limits, workers)?;
+        setup::choose(&Catalog::of(&config.plugins)?, &config.plugins)?;
         let state_dir = directories::of_state(config.swaps.state_dir.as_deref());
         let listener = bind(&config.host, config.port)?;
         let admin_listener = AdminListener::bind(
@@ -86,7 +89,6 @@ impl Host {
             |region| format!("shared-{region}"),
         );
         let journal = Arc::new(Journal::new(state_dir.as_deref(), &name, resumes));
-        let workers = config.workers.map_or_else(server::cores, usize::from);
         let engine = engine::new()?;
         let (plugins, limits) = (&config.plugins, &config.plugin_limits);
         let setup = Arc::new(Setup::new(
@@ -102,7 +104,6 @@ impl Host {
         let serving = beginning.describe();
         let Beginning { plugin, chosen, .. } = beginning;
 
-        raise_file_limit();
         let (threads, mut seats) = Threads::new(&plugin, workers + 1);
         let control_seat = seats.pop().expect("there is one more than workers");
         let status = Arc::new(Status::new(Arc::new(Generation {
@@ -221,14 +222,4 @@ fn bind(host: &str, port: u16) -> anyhow::Result<TcpListener> {
         }
         _ => anyhow::anyhow!("can't listen on {host}, port {port}: {error}; set --host or --port"),
     })
-}
-
-/// Connections are files to the operating system, whose customary limit is low for a server.
-fn raise_file_limit() {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let limit = getrlimit(Resource::Nofile);
-    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
-    if let Err(error) = setrlimit(Resource::Nofile, raised) {
-        tracing::warn!("can't raise the limit on open files: {error}");
-    }
 }

@@ -14,7 +14,10 @@ use std::{
 };
 
 use anyhow::{Context, bail, ensure};
-use axum::Router;
+use axum::{
+    Router,
+    http::{HeaderValue, Version, header},
+};
 use hyper::{
     body::{Body as _, Incoming},
     server::conn::http1,
@@ -40,14 +43,17 @@ use super::{
 };
 use crate::{
     client::MadeToken,
-    http::lingering::{Lingering, Unread},
+    http::{
+        framing::Checked,
+        lingering::{Lingering, Unread},
+    },
 };
+
+/// Size of a request's head, in bytes.
+const HEAD_BYTES_MAX: usize = 16 * 1024;
 
 /// Time for the head of a request to arrive. Without the token there is less ([`Places`]).
 const HEAD_TIME_MAX: Duration = Duration::from_secs(10);
-
-/// Size of the head of a request, in bytes.
-const HEAD_BYTES_MAX: usize = 32 * 1024;
 
 /// Wait after a failed accept, which is mostly for want of files, until others have been closed.
 const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(50);
@@ -259,11 +265,18 @@ where
 {
     let unread = Unread::default();
     let stream = Lingering::new(stream, unread.clone());
+    let stream = Checked::new(stream, HEAD_BYTES_MAX, unread.clone(), |_| ());
     let answer = service_fn(|request: hyper::Request<Incoming>| {
         let (service, place, unread) = (service.clone(), &place, unread.clone());
         async move {
             let has_body = !request.body().is_end_stream();
-            let response = service.guard.answer(request, place, service.router).await;
+            let is_only = request.version() == Version::HTTP_10;
+            let mut response = service.guard.answer(request, place, service.router).await;
+            // A body that was refused is not read to its end.
+            if is_only || has_body && response.status().is_client_error() {
+                let close = HeaderValue::from_static("close");
+                response.headers_mut().insert(header::CONNECTION, close);
+            }
             unread.answered(has_body, response.status());
             Ok::<_, Infallible>(response)
         }

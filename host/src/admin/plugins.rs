@@ -261,7 +261,7 @@ fn check(setup: &Arc<Setup>, name: String, wasm: &[u8]) -> Result<(PathBuf, Uplo
     let catalog = setup.catalog().map_err(|error| SwapError::Refused(error.0))?;
     let path = directory.join(format!("{name}.wasm"));
     let source = Source::File(path.clone());
-    if catalog.plugins().iter().any(|known| known.name == name && known.source != source) {
+    if catalog.named(&name).is_some_and(|known| known.source != source) {
         return Err(SwapError::Refused(format!("there is another plugin {name} already")));
     }
     let known = KnownPlugin { name: name.clone(), source };

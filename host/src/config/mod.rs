@@ -7,6 +7,7 @@
 //! Commands read the same settings, to find the host that was started with them; `uses` says which.
 
 mod file;
+mod origins;
 mod plugins;
 mod refusal;
 mod uses;
@@ -15,6 +16,7 @@ use std::{ffi::OsString, path::PathBuf};
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
+pub use origins::Origins;
 pub use plugins::{Grant, PluginSetting, PluginSettings};
 
 use crate::{
@@ -49,6 +51,10 @@ pub struct Cli {
     /// Whether a flag, and not only a variable or the file, says where the admin listener is.
     #[arg(skip)]
     pub names_admin: bool,
+
+    /// What messages call the settings.
+    #[arg(skip)]
+    pub origins: Origins,
 
     /// The settings.
     #[command(flatten)]
@@ -170,13 +176,15 @@ impl Cli {
     /// One sentence that names the flag, variable or entry that is wrong.
     pub fn load(args: &[OsString]) -> Result<Self, CliError> {
         let refused = |error| refusal::of(error, args);
-        let command = file::with_defaults(Self::command(), args).map_err(CliError::Usage)?;
+        let (command, entries) =
+            file::with_defaults(Self::command(), args).map_err(CliError::Usage)?;
         let mut command = uses::spread(command);
         let matches = command.try_get_matches_from_mut(args).map_err(refused)?;
         uses::check(&command, &matches).map_err(CliError::Usage)?;
         let mut cli = Self::from_arg_matches(&matches).map_err(refused)?;
+        cli.origins = Origins::of(&command, &matches, &entries);
         let hazelcast = cli.config.plugins.hazelcast.check();
-        hazelcast.map_err(|why| CliError::Usage(UsageError(why)))?;
+        hazelcast.map_err(|why| CliError::Usage(UsageError(cli.origins.name_in(&why))))?;
         let typed = uses::is_typed(&matches, "admin");
         let listen = uses::is_typed(&matches, "admin_listen");
         if !typed {

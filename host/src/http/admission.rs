@@ -1,9 +1,6 @@
-//! What a request must be before any handler sees it: addressed, and arrived as a whole, in time.
+//! What a request must be before any handler sees it: arrived as a whole, in time.
 
-use axum::{
-    body::Body,
-    http::{Request, Version, header},
-};
+use axum::{body::Body, http::Request};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::{Body as _, Incoming};
 use tokio::time::timeout;
@@ -20,9 +17,6 @@ pub async fn admit(
     request: Request<Incoming>,
     limits: &ServerLimits,
 ) -> Result<Request<Body>, Problem> {
-    if request.version() == Version::HTTP_11 && !has_one_host(&request) {
-        return Err(Problem::missing_host());
-    }
     if request.body().is_end_stream() {
         return Ok(request.map(|_| Body::empty()));
     }
@@ -38,9 +32,4 @@ pub async fn admit(
         Ok(Err(_)) => Err(Problem::body_broken()),
         Err(_) => Err(Problem::body_too_slow(limits.body_time_max)),
     }
-}
-
-fn has_one_host(request: &Request<Incoming>) -> bool {
-    let mut hosts = request.headers().get_all(header::HOST).iter();
-    hosts.next().is_some() && hosts.next().is_none()
 }

@@ -103,7 +103,7 @@ pub fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
 }
 
 /// Whether each `%` is followed by two hexadecimal digits (RFC 3986, section 2.1). Decoders take others as they are.
-fn is_percent_encoded(text: &str) -> bool {
+pub(super) fn is_percent_encoded(text: &str) -> bool {
     text.split('%').skip(1).all(|after| {
         after
             .as_bytes()

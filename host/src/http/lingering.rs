@@ -30,6 +30,11 @@ const DROPPED_BYTES: usize = 16 * 1024;
 pub struct Unread(Rc<Cell<bool>>);
 
 impl Unread {
+    /// Something came that nobody will read.
+    pub fn comes(&self) {
+        self.0.set(true);
+    }
+
     /// A request, which `has_body` or not, was answered with `status`: one that was refused may still be on its way.
     pub fn answered(&self, has_body: bool, status: StatusCode) {
         self.0.set(has_body && status.is_client_error());
@@ -80,7 +85,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Lingering<S> {
         let before = buf.filled().len();
         let outcome = Pin::new(&mut self.stream).poll_read(cx, buf);
         if buf.filled().len() > before {
-            self.unread.0.set(true);
+            self.unread.comes();
         }
         outcome
     }

@@ -3,6 +3,7 @@
 pub mod admission;
 mod compat;
 pub(crate) mod counter;
+pub(crate) mod framing;
 pub(crate) mod input;
 pub(crate) mod lingering;
 mod listing;

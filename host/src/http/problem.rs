@@ -1,5 +1,7 @@
 //! Errors as clients see them: RFC 9457 problem details. The only place that chooses a status.
 
+use std::time::SystemTime;
+
 use axum::{
     body::Body,
     http::{HeaderValue, StatusCode, header},
@@ -9,7 +11,7 @@ use serde::Serialize;
 
 use crate::{
     bindings::exports::tally::counter::counter::Error as Refusal, plugin::call::CallError,
-    swap::request::SwapError,
+    swap::request::SwapError, utc,
 };
 
 /// Seconds after which a client may try again what was refused for a passing reason.
@@ -111,8 +113,44 @@ impl Problem {
 
     /// A request without a host, or with several.
     pub(crate) fn missing_host() -> Self {
-        let detail = "a request of HTTP/1.1 has one header host (RFC 9112, section 3.2)";
-        Self::new(StatusCode::BAD_REQUEST, "missing-host", detail)
+        let detail = "a request has one header host, or none with HTTP/1.0 (RFC 9112, section 3.2)";
+        Self::new(StatusCode::BAD_REQUEST, "missing-host", detail).close()
+    }
+
+    /// A head that is not as RFC 9112 says, so that nobody knows where the request ends.
+    pub(super) fn malformed(why: &str) -> Self {
+        let detail = format!("the head of the request is not valid HTTP/1.1: {why}");
+        Self::new(StatusCode::BAD_REQUEST, "malformed-request", detail).close()
+    }
+
+    /// A version of another major number than 1.
+    pub(super) fn version_not_supported() -> Self {
+        let detail = "requests are read as HTTP/1.1 or HTTP/1.0";
+        Self::new(StatusCode::HTTP_VERSION_NOT_SUPPORTED, "version-not-supported", detail).close()
+    }
+
+    /// A body in codings beside `chunked`.
+    pub(super) fn unknown_coding() -> Self {
+        let detail = "chunked is the only transfer coding that is known here";
+        Self::new(StatusCode::NOT_IMPLEMENTED, "unknown-coding", detail).close()
+    }
+
+    /// A target that is longer than a head may be.
+    pub(super) fn uri_too_long() -> Self {
+        let detail = "the request's target is too long";
+        Self::new(StatusCode::URI_TOO_LONG, "uri-too-long", detail).close()
+    }
+
+    /// A head with more bytes or headers than it may have.
+    pub(super) fn head_too_large() -> Self {
+        let detail = "the head of the request has too many bytes or headers";
+        Self::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "head-too-large", detail).close()
+    }
+
+    /// A body of a size that no limit allows.
+    pub(super) fn body_beyond_all_limits() -> Self {
+        let detail = "the body is larger than any that is read here";
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "body-too-large", detail).close()
     }
 
     /// A body beyond its limit.
@@ -138,35 +176,30 @@ impl Problem {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "not-ready", detail).retry()
     }
 
-    /// What hyper refused by itself, with this status and no body.
-    pub fn unreadable(status: StatusCode) -> Self {
-        let (code, detail) = match status {
-            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => {
-                ("head-too-large", "the head of the request has too many bytes or headers")
-            }
-            StatusCode::URI_TOO_LONG => ("uri-too-long", "the request's target is too long"),
-            _ => ("malformed-request", "the head of the request is not valid HTTP/1.1"),
-        };
-        Self::new(status, code, detail).close()
-    }
-
     /// What happened, for programs.
     #[cfg(test)]
     pub fn code(&self) -> &str {
         self.code
     }
 
-    /// As an HTTP/1.1 message, for where no HTTP library is in between.
-    pub fn to_message(&self) -> Vec<u8> {
+    /// The status that it is answered with.
+    pub fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// As the last HTTP/1.1 message of a connection, for where no HTTP library is in between.
+    pub fn to_message(&self, has_body: bool) -> Vec<u8> {
         let (status, json) = (self.status, self.json());
         let reason = status.canonical_reason().unwrap_or_default();
         let mut message = format!(
-            "HTTP/1.1 {} {reason}\r\ncontent-type: {CONTENT_TYPE}\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
+            "HTTP/1.1 {} {reason}\r\ncontent-type: {CONTENT_TYPE}\r\nconnection: close\r\ncontent-length: {}\r\n\
+             date: {}\r\n\r\n",
             status.as_u16(),
-            json.len()
+            json.len(),
+            utc::format(utc::unix_ms(SystemTime::now())),
         )
         .into_bytes();
-        message.extend_from_slice(&json);
+        message.extend_from_slice(if has_body { &json } else { &[] });
         message
     }
 
@@ -314,9 +347,12 @@ mod tests {
             Problem::body_too_slow(1),
             Problem::body_broken(),
             Problem::not_ready(""),
-            Problem::unreadable(StatusCode::BAD_REQUEST),
-            Problem::unreadable(StatusCode::URI_TOO_LONG),
-            Problem::unreadable(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE),
+            Problem::malformed(""),
+            Problem::version_not_supported(),
+            Problem::unknown_coding(),
+            Problem::uri_too_long(),
+            Problem::head_too_large(),
+            Problem::body_beyond_all_limits(),
         ];
         let problems = of_calls.map(Problem::from).chain(of_swaps.map(Problem::from)).chain(others);
         for problem in problems {

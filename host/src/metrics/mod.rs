@@ -102,6 +102,11 @@ impl WorkerMetrics {
         lock(&self.0).answered(route, status, time);
     }
 
+    /// Notes one request of the main listener that was refused for its head, before it had a route.
+    pub fn refused(&self, status: u16) {
+        lock(&self.0).refused(status);
+    }
+
     /// Notes one call of `plugin` that took `time`.
     pub fn called<T>(
         &self,

@@ -92,6 +92,10 @@ impl Recorded {
         self.window.requests_us.saturating_record(micros(time));
     }
 
+    pub fn refused(&mut self, status: u16) {
+        *self.requests.entry(("other", status)).or_default() += 1;
+    }
+
     fn calls_of(&mut self, plugin: &str) -> &mut Calls {
         let known = self
             .idx_of(plugin)

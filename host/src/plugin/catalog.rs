@@ -4,10 +4,10 @@ use std::{
     borrow::Cow,
     ffi::OsStr,
     fs,
-    path::{Path, PathBuf},
+    path::{self, Path, PathBuf},
 };
 
-use crate::error::UsageError;
+use crate::{config::PluginSettings, error::UsageError};
 
 /// A plugin that is compiled into the host, with what its manifest says of it.
 #[derive(Debug, PartialEq, Eq)]
@@ -52,6 +52,16 @@ pub enum Source {
     File(PathBuf),
 }
 
+impl Source {
+    /// The absolute path of a file.
+    pub fn place(&self) -> Option<PathBuf> {
+        match self {
+            Self::Bundled(_) => None,
+            Self::File(path) => Some(path::absolute(path).unwrap_or_else(|_| path.clone())),
+        }
+    }
+}
+
 impl KnownPlugin {
     fn bundled(bundled: &'static Bundled) -> Self {
         Self { name: bundled.name.to_owned(), source: Source::Bundled(bundled) }
@@ -88,6 +98,8 @@ impl KnownPlugin {
 #[derive(Debug)]
 pub struct Catalog {
     plugins: Vec<KnownPlugin>,
+    /// The one that the settings choose by its path, if it is not among these.
+    chosen: Option<KnownPlugin>,
 }
 
 impl Catalog {
@@ -101,7 +113,38 @@ impl Catalog {
         for path in directory.map(wasm_files).transpose()?.unwrap_or_default() {
             plugins.push(KnownPlugin::file(path, &plugins));
         }
-        Ok(Self { plugins })
+        Ok(Self { plugins, chosen: None })
+    }
+
+    /// As [`Self::new`], of these settings. A file that they choose by its path keeps its name, and with it what it is
+    /// granted, whatever lies in the plugin directory.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Self::new`].
+    pub fn of(settings: &PluginSettings) -> Result<Self, UsageError> {
+        let mut catalog = Self::new(settings.plugin_dir.as_deref())?;
+        let choice = settings.plugin.as_deref().unwrap_or_default();
+        let chosen = KnownPlugin::file(choice.into(), &catalog.plugins[..BUNDLED.len()]);
+        let is_known = catalog.named(choice).or(catalog.listed(&chosen.source)).is_some();
+        if is_wasm_file(Path::new(choice)) && !is_known {
+            for plugin in catalog.plugins.iter_mut().filter(|plugin| plugin.name == chosen.name) {
+                plugin.name = plugin.name_for_grants().into_owned();
+            }
+            catalog.chosen = Some(chosen);
+        }
+        Ok(catalog)
+    }
+
+    /// The plugin called `name`.
+    pub fn named(&self, name: &str) -> Option<&KnownPlugin> {
+        self.plugins.iter().chain(&self.chosen).find(|plugin| plugin.name == name)
+    }
+
+    /// The plugin at `source`, however its path is written.
+    fn listed(&self, source: &Source) -> Option<&KnownPlugin> {
+        let place = source.place();
+        self.plugins.iter().chain(&self.chosen).find(|plugin| plugin.source.place() == place)
     }
 
     /// All known plugins.
@@ -115,11 +158,11 @@ impl Catalog {
     ///
     /// When there is none; the message lists the known names and suggests the nearest.
     pub fn find(&self, choice: &str) -> Result<KnownPlugin, UsageError> {
-        if let Some(plugin) = self.plugins.iter().find(|plugin| plugin.name == choice) {
+        if let Some(plugin) = self.named(choice) {
             return Ok(plugin.clone());
         }
         let path = Path::new(choice);
-        if path.extension().is_none_or(|extension| extension != "wasm") {
+        if !is_wasm_file(path) {
             let names: Vec<&str> = self.plugins.iter().map(|plugin| plugin.name.as_str()).collect();
             return Err(UsageError::unknown("plugin", choice, &names));
         }
@@ -127,8 +170,14 @@ impl Catalog {
         if path.symlink_metadata().is_err() {
             return Err(UsageError(format!("there is no plugin file {choice}")));
         }
-        Ok(KnownPlugin::file(path.to_path_buf(), &self.plugins))
+        let known = KnownPlugin::file(path.to_path_buf(), &self.plugins);
+        Ok(self.listed(&known.source).cloned().unwrap_or(known))
     }
+}
+
+/// Whether the name of the file at `path` is that of a component.
+fn is_wasm_file(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "wasm")
 }
 
 /// The files in `directory` that may be components, in alphabetical order.
@@ -140,13 +189,13 @@ pub fn wasm_files(directory: &Path) -> Result<Vec<PathBuf>, UsageError> {
     let entries = fs::read_dir(directory)
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
         .map_err(|error| {
-            UsageError(format!("can't read the plugin directory {}: {error}", directory.display()))
+            UsageError(format!(
+                "can't read the plugin directory {} (--plugin-dir): {error}",
+                directory.display()
+            ))
         })?;
-    let mut files: Vec<PathBuf> = entries
-        .into_iter()
-        .map(|entry| entry.path())
-        .filter(|path| path.extension().is_some_and(|extension| extension == "wasm"))
-        .collect();
+    let mut files: Vec<PathBuf> =
+        entries.into_iter().map(|entry| entry.path()).filter(|path| is_wasm_file(path)).collect();
     files.sort();
     Ok(files)
 }

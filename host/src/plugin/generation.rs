@@ -4,7 +4,7 @@ use std::{fmt, path::PathBuf, sync::Arc, time::SystemTime};
 
 use serde::{Deserialize, Serialize};
 
-use super::{catalog::Source, loader::Plugin, setup::Setup};
+use super::{loader::Plugin, setup::Setup};
 
 /// A plugin that serves, or served, with the settings that it was loaded with.
 pub struct Generation {
@@ -41,10 +41,7 @@ pub struct Choice {
 impl Choice {
     /// That of this plugin.
     pub fn of(plugin: &Plugin) -> Self {
-        let file = match plugin.source() {
-            Source::Bundled(_) => None,
-            Source::File(path) => Some(std::path::absolute(path).unwrap_or_else(|_| path.clone())),
-        };
+        let file = plugin.source().place();
         let storage = plugin.protocol().storage.0.clone();
         Self { plugin: plugin.name().to_owned(), file, storage }
     }

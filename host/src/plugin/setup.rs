@@ -104,7 +104,7 @@ impl Setup {
     ///
     /// When the plugin directory can't be read.
     pub fn catalog(&self) -> Result<Catalog, UsageError> {
-        Catalog::new(self.settings.plugin_dir.as_deref())
+        Catalog::of(&self.settings)
     }
 
     /// The plugin that the settings choose.
@@ -207,7 +207,9 @@ fn find_chosen(catalog: &Catalog, settings: &PluginSettings) -> Result<KnownPlug
     // An empty variable counts as unset, as compose files write it.
     let given = |setting: &Option<String>| setting.clone().filter(|value| !value.is_empty());
     if let Some(choice) = given(&settings.plugin) {
-        return catalog.find(&choice);
+        return catalog
+            .find(&choice)
+            .map_err(|UsageError(why)| UsageError(format!("--plugin: {why}")));
     }
     let by_path =
         if settings.storage_path.as_os_str().is_empty() { "shared_memory" } else { "disk" };
@@ -216,7 +218,7 @@ fn find_chosen(catalog: &Catalog, settings: &PluginSettings) -> Result<KnownPlug
         Some((_, plugin)) => catalog.find(plugin),
         None => {
             let known = STORAGE_METHODS.map(|(name, _)| name);
-            Err(UsageError::unknown("storage method", &method, &known))
+            Err(UsageError::unknown("value of --storage-method", &method, &known))
         }
     }
 }

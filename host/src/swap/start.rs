@@ -57,7 +57,13 @@ pub fn begin(
     journal: &Arc<Journal>,
     settings: &SwapSettings,
 ) -> anyhow::Result<Beginning> {
-    let plugin = setup.load(&setup.chosen()?)?;
+    let known = setup.chosen()?;
+    let loaded = setup.load(&known);
+    let plugin = match known.source {
+        // Its own settings name themselves.
+        Source::Bundled(_) => loaded?,
+        Source::File(_) => loaded.context("--plugin")?,
+    };
     let chosen = Choice::of(&plugin);
     let as_set = |plugin| Beginning { plugin, chosen: chosen.clone(), swapped_at_unix_ms: None };
     let Some(record) = journal.last()? else {
@@ -131,14 +137,7 @@ fn load(setup: &Setup, serves: &Choice) -> anyhow::Result<Arc<Plugin>> {
 
 fn find(catalog: &Catalog, serves: &Choice) -> anyhow::Result<KnownPlugin> {
     let Some(file) = &serves.file else { return Ok(catalog.find(&serves.plugin)?) };
-    let listed = catalog.plugins().iter().find(|known| match &known.source {
-        Source::File(path) => std::path::absolute(path).is_ok_and(|path| path == *file),
-        Source::Bundled(_) => false,
-    });
-    match listed {
-        Some(known) => Ok(known.clone()),
-        None => Ok(catalog.find(&file.to_string_lossy())?),
-    }
+    Ok(catalog.find(&file.to_string_lossy())?)
 }
 
 /// Says in the log what became of the last carry.

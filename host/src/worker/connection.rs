@@ -4,7 +4,7 @@ use std::{convert::Infallible, future, io, net::TcpStream, pin::pin, rc::Rc};
 
 use axum::{
     body::Body,
-    http::{HeaderValue, Request, Response, header},
+    http::{HeaderValue, Request, Response, StatusCode, Version, header},
     response::IntoResponse,
 };
 use hyper::{
@@ -27,7 +27,7 @@ use super::{
     progress::{DRAIN_LINGER, Phase, Progress},
 };
 use crate::{
-    http::{self, admission, lingering::Unread},
+    http::{self, admission, framing::Checked, lingering::Unread},
     telemetry::spans::RequestSpan,
 };
 
@@ -67,15 +67,20 @@ async fn try_serve(stream: TcpStream, shared: &Shared) -> io::Result<()> {
     let stream = net::TcpStream::from_std(stream)?;
     let progress = Rc::new(Progress::new());
     let unread = Unread::default();
-    let io = TokioIo::new(ClientIo::new(stream, progress.clone(), unread.clone()));
+    let head_bytes_max = shared.limits.request_head_max as usize;
+    let refused = |status: StatusCode| shared.served.metrics.refused(status.as_u16());
+    let io = ClientIo::new(stream, progress.clone(), unread.clone());
+    let io = TokioIo::new(Checked::new(io, head_bytes_max, unread.clone(), refused));
     let service = service_fn(|request: Request<Incoming>| {
         let (progress, unread) = (progress.clone(), unread.clone());
         async move {
             progress.enter(Phase::Busy);
             let has_body = !request.body().is_end_stream();
+            let is_only = request.version() == Version::HTTP_10;
             let mut response = answer(request, shared).await;
-            if progress.is_last() {
-                // So the client knows that it must not send its next request here.
+            if is_only || progress.is_last() {
+                // So the client knows that it must not send its next request here. hyper says so by itself only where
+                // the client has asked for it.
                 response
                     .headers_mut()
                     .insert(header::CONNECTION, HeaderValue::from_static("close"));
@@ -89,7 +94,7 @@ async fn try_serve(stream: TcpStream, shared: &Shared) -> io::Result<()> {
         http1::Builder::new()
             // A client may say that it has sent its last request before it reads the answer.
             .half_close(true)
-            .max_buf_size(shared.limits.request_head_max as usize)
+            .max_buf_size(head_bytes_max)
             .serve_connection(io, service)
     );
     let mut draining = pin!(shared.drain.wait());

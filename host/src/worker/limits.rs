@@ -10,7 +10,8 @@ use clap::Args;
 pub struct ServerLimits {
     /// Open connections in all (1 to 1000000); more wait to be accepted.
     ///
-    /// Never more than the process may have files open, less some for its own use.
+    /// Never more than the process may have files open, less some for its own use. A host for which that leaves less
+    /// than 64, and less than this, does not start.
     #[arg(long, env, value_name = "COUNT", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub connections_max: u32,
 

@@ -5,6 +5,7 @@ mod acceptor;
 mod connection;
 pub mod counter;
 mod drain;
+pub mod files;
 mod io;
 pub mod limits;
 mod progress;

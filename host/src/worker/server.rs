@@ -9,10 +9,7 @@ use std::{
 
 use tokio::sync::watch;
 
-use super::{Served, acceptor, limits::ServerLimits, thread::Worker};
-
-/// Files that the process needs for itself: the listener, event loops, regions, locks, plugin files.
-const FILES_RESERVED: u64 = 256;
+use super::{Served, acceptor, files, limits::ServerLimits, thread::Worker};
 
 /// A server that is running. Dropping it without [`Self::drain`] stops it without waiting.
 pub struct Server {
@@ -39,7 +36,7 @@ impl Server {
     {
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
-        let connections_max = connections_max(limits);
+        let connections_max = files::connections_max(limits, make_served.len());
         let (draining, drain) = watch::channel(false);
         let mut threads = Vec::new();
         let mut handles = Vec::new();
@@ -73,18 +70,4 @@ impl Server {
 /// The number of cores that this process may use.
 pub fn cores() -> usize {
     thread::available_parallelism().map_or(1, NonZero::get)
-}
-
-/// The configured number of connections, or as many as the process may open files for.
-fn connections_max(limits: &ServerLimits) -> usize {
-    let configured = limits.connections_max as usize;
-    let files_max = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
-    let possible =
-        files_max.map_or(configured, |files| files.saturating_sub(FILES_RESERVED) as usize);
-    if possible < configured {
-        tracing::warn!(
-            "at most {possible} connections at a time, because of the limit on open files"
-        );
-    }
-    configured.min(possible.max(1))
 }

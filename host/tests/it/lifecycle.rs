@@ -223,7 +223,7 @@ fn health_says_whether_the_host_of_these_settings_is_ready_and_if_not_why() {
         1,
         &format!("nothing answers at http://127.0.0.1:{port}"),
     );
-    check(&health(&sandbox, "127.0.0.1", 0), 2, "--port");
+    check(&health(&sandbox, "127.0.0.1", 0), 2, "the environment variable PORT");
 
     let mut command = sandbox.command(&["--plugin", "postgresql-inplace-update"]);
     command.env("DB_HOST", "127.0.0.1").env("DB_PORT", "1");

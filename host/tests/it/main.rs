@@ -22,6 +22,8 @@ mod dashboard;
 mod disk;
 /// Which requests there are, and what becomes of bad ones.
 mod endpoints;
+/// Hosts that may open few files.
+mod few_files;
 /// Swaps that break off what does not end.
 mod forced_swaps;
 /// A disk without room, or that can't be written to, and a host without file descriptors.
@@ -42,6 +44,8 @@ mod hazelcast_locks;
 mod hazelcast_outages;
 /// Plugins that misbehave.
 mod hostile_plugins;
+/// Requests that are as the RFCs say, and such as are not.
+mod http_probes;
 /// What may come with a request, and what may not.
 mod inputs;
 /// Counts that are left in the old storage, and only when somebody said so.
@@ -68,6 +72,8 @@ mod postgresql_outages;
 mod postgresql_swaps;
 /// Tables that others have made, replace and drop, and the row of the default counter.
 mod postgresql_tables;
+/// Values of settings that are refused, and how they are named.
+mod refused_settings;
 /// Hosts that go on where they ended.
 mod resuming;
 /// Every plugin under load, over HTTP: right, or caught.

@@ -2,7 +2,10 @@ use std::{fs, path::Path};
 
 use tempfile::TempDir;
 
-use crate::support::{Sandbox, ask, foreign_guest, load_in_process, wait_until};
+use crate::support::{
+    Sandbox, another_build, ask, foreign_guest, load_in_process, overview, own_port, swap,
+    wait_until,
+};
 
 const PAGE: &str = include_str!("../../../plugins/README.md");
 
@@ -80,5 +83,48 @@ fn what_a_plugin_with_std_writes_and_panics_with_is_in_the_log() {
     assert_eq!(ask(tally.address(), "POST /counters/count/inc?by=-1").status, 500);
     for text in ["count grows by 1", "count is not to shrink", "the plugin broke off"] {
         wait_until(text, || sandbox.stderr().contains(text));
+    }
+}
+
+#[test]
+fn a_plugin_given_by_its_path_keeps_its_name_and_its_grants_whatever_lies_in_the_directory() {
+    let sandbox = Sandbox::new();
+    let plugins = sandbox.path().join("plugins");
+    fs::create_dir(&plugins).unwrap();
+    let build = |mark| another_build("shared-memory-atomic", mark);
+    fs::write(sandbox.path().join("mine.wasm"), build(b'1')).unwrap();
+    let port = own_port();
+    let outside = ["--plugin", "./mine.wasm", "--grant", "mine=shared-memory", "--plugin-dir"];
+    let outside = [&outside[..], &["plugins", "--port", &port]].concat();
+    let tally = sandbox.start(&outside);
+    assert_eq!(ask(tally.address(), "GET /readyz").json()["plugin"], "mine");
+    let digest = overview(&tally)["active"]["digest"].clone();
+    tally.kill();
+    fs::write(plugins.join("mine.wasm"), build(b'2')).unwrap();
+    let tally = sandbox.start(&outside);
+    assert!(tally.serving().ends_with("with mine"), "{}", tally.serving());
+    // The other one has its own name, and is granted nothing.
+    wait_until("it is loaded", || {
+        let overview = overview(&tally);
+        let plugins = overview["plugins"].as_array().unwrap().clone();
+        let served: Vec<_> = plugins.iter().filter(|plugin| plugin["name"] == "mine").collect();
+        assert_eq!(served.len(), 1, "{served:?}");
+        assert_eq!(served[0]["digest"], digest);
+        plugins.iter().any(|it| it["name"] == "mine.wasm" && it["state"] == "refused")
+    });
+    // Its name says which is meant, and so does its path.
+    assert_eq!(swap(&tally, "shared-memory-flock").json()["plugin"], "shared-memory-flock");
+    assert_eq!(swap(&tally, "mine").json()["plugin"], "mine");
+    assert_eq!(overview(&tally)["active"]["digest"], digest);
+    tally.kill();
+
+    let sandbox = Sandbox::new();
+    let plugins = sandbox.path().join("plugins");
+    fs::create_dir(&plugins).unwrap();
+    fs::write(plugins.join("mine.wasm"), build(b'1')).unwrap();
+    for path in ["plugins/mine.wasm", "./plugins/mine.wasm", "mine"] {
+        let args = ["--plugin", path, "--grant", "mine=shared-memory", "--plugin-dir", "plugins"];
+        let tally = sandbox.start(&args);
+        assert_eq!(ask(tally.address(), "GET /readyz").json()["plugin"], "mine", "{path}");
     }
 }

@@ -89,7 +89,7 @@ fn who_is_refused_while_still_sending_gets_the_answer_all_the_same() {
     let endless = format!("GET /{}", "x".repeat(64 * 1024));
     for (address, sent, code) in [
         (tally.address(), request("POST /inc", MIB), "413 body-too-large"),
-        (tally.address(), endless, "431 head-too-large"),
+        (tally.address(), endless, "414 uri-too-long"),
         (tally.admin(), request("PUT /admin/plugins/mine", MIB + 1), "413 body-too-large"),
         (tally.admin(), request("PUT /admin/plugin", MIB), "413 body-too-large"),
     ] {

@@ -43,7 +43,7 @@ impl PluginTarget {
         key: Option<&str>,
         compiler: Compiler,
     ) -> anyhow::Result<PluginTarget> {
-        let catalog = Catalog::new(settings.plugin_dir.as_deref())?;
+        let catalog = Catalog::of(settings)?;
         let known = setup::choose(&catalog, settings)?;
         let mut settings = settings.clone();
         let mut scratch = Vec::new();

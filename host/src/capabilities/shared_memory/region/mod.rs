@@ -87,7 +87,10 @@ impl Region {
     /// The message names the path.
     pub fn open(path: &Path, capacity: u32) -> anyhow::Result<Self> {
         Self::try_open(path, capacity).map_err(|error| {
-            anyhow::anyhow!("can't use the shared-memory region {}: {error}", path.display())
+            anyhow::anyhow!(
+                "can't use the shared-memory region {} (--shared-memory-dir, --shared-memory-name): {error}",
+                path.display()
+            )
         })
     }
 

@@ -8,6 +8,8 @@
 
 mod file;
 mod plugins;
+#[cfg(test)]
+mod properties;
 mod refusal;
 mod uses;
 

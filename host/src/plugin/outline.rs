@@ -70,8 +70,6 @@ fn same_interface(one: &str, other: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
     use crate::plugin::catalog::BUNDLED;
 
@@ -87,16 +85,5 @@ mod tests {
             ["tally:panic/report@1.0.0", "tally:shared-memory/cells@1.0.0"]
         );
         assert_eq!(outline.exports, [COUNTER_INTERFACE, crate::bindings::ENTRIES_INTERFACE]);
-    }
-
-    proptest! {
-        #[test]
-        fn damage_is_an_error_and_never_a_panic(idx: prop::sample::Index, byte: u8, len: prop::sample::Index) {
-            let mut wasm = BUNDLED[0].wasm.to_vec();
-            *idx.get_mut(&mut wasm) = byte;
-            let _ = Outline::read(&wasm);
-            wasm.truncate(len.index(wasm.len()));
-            let _ = Outline::read(&wasm);
-        }
     }
 }

@@ -2,6 +2,8 @@
 
 mod host;
 mod mapped;
+#[cfg(test)]
+mod properties;
 mod region;
 #[cfg(test)]
 mod tests;

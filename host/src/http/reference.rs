@@ -27,7 +27,10 @@ pub fn meaning(method: &str, path: &str, query: &str, body: &[u8]) -> Option<Cal
             Some(_) => return None,
         },
     };
-    let additions = if what == "inc" && key.is_some() { 1 } else { 0 };
+    let takes_addition = what == "inc" && key.is_some();
+    if !takes_addition && !query.is_empty() {
+        return None;
+    }
     let by = [by_in_query(query)?, by_in_body(body)?].concat();
     let key = key.map_or(Some(DEFAULT_KEY.to_owned()), key_of)?;
     let operation = match (method, what) {
@@ -36,7 +39,7 @@ pub fn meaning(method: &str, path: &str, query: &str, body: &[u8]) -> Option<Cal
         ("GET", "") => Operation::Get,
         _ => return None,
     };
-    (by.len() <= additions).then_some((operation, key))
+    (by.len() <= usize::from(takes_addition)).then_some((operation, key))
 }
 
 /// The key that became `encoded`; none where that is none.

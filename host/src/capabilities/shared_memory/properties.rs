@@ -64,6 +64,18 @@ fn word() -> impl Strategy<Value = u64> {
     ]
 }
 
+#[test]
+fn a_table_in_which_only_one_reserved_key_has_a_place_is_refused_and_left_as_it_was() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("region");
+    let mut content = intact(&path);
+    for slot in content[64..].chunks_mut(320).skip(1) {
+        slot.fill(0x77);
+    }
+    content[64..64 + 320].fill(0);
+    assert!(!check(&path, &content).unwrap(), "it was taken for a region");
+}
+
 proptest! {
     #[test]
     fn a_damaged_region_works_or_is_refused_and_left_as_it_was(

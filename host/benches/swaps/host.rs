@@ -34,6 +34,7 @@ pub struct Host {
     /// Where a write that is waited for costs what it costs.
     _disk: TempDir,
     address: SocketAddr,
+    admin_address: SocketAddr,
     counters: Endpoint,
     admin: Endpoint,
     token: Token,
@@ -79,11 +80,30 @@ impl Host {
             memory,
             _disk: disk,
             address,
+            admin_address: admin,
             counters: endpoint(address),
             admin: endpoint(admin),
             token: Token::read(&token).expect("the host has made one"),
             runtime: tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap(),
         }
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Where its admin listener is.
+    pub fn admin(&self) -> SocketAddr {
+        self.admin_address
+    }
+
+    /// Asks for a swap; returns the status and the text of the answer.
+    pub fn swap(&self, body: &Value) -> (u16, String) {
+        let path = "/admin/plugin";
+        let asking = self.admin.request(Method::PUT, path, Some(body), None, ANSWER_TIME_MAX);
+        let answer = self.runtime.block_on(asking).expect("the host answers");
+        (answer.status, answer.body)
     }
 
     /// Another build of a bundled plugin: its component with a custom section, which means nothing.

@@ -94,3 +94,39 @@ impl fmt::Debug for Token {
         f.write_str("hidden")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_token_is_one_line_of_visible_ascii_and_anything_else_is_refused(
+            content in prop_oneof![
+                "[ \t\n]{0,2}[!-~]{14,18}[ \n\r]{0,3}",
+                "[!-~é ]{14,20}",
+                (4090..4100_usize).prop_map(|length| "x".repeat(length)),
+            ],
+            byte in prop::option::weighted(0.2, any::<u8>()),
+        ) {
+            let mut content = content.into_bytes();
+            content.extend(byte);
+            let file = tempfile::NamedTempFile::new().unwrap();
+            std::fs::write(file.path(), &content).unwrap();
+            let expected = std::str::from_utf8(&content).ok().map(str::trim).filter(|token| {
+                let is_visible = token.chars().all(|c| ('!'..='~').contains(&c));
+                is_visible && 16 <= token.len() && content.len() <= 4096
+            });
+            match Token::read(file.path()) {
+                Ok(token) => prop_assert_eq!(Some(token.reveal()), expected),
+                Err(error) => {
+                    let message = format!("{error:#}");
+                    prop_assert_eq!(expected, None, "{}", &message);
+                    prop_assert!(message.contains(file.path().to_str().unwrap()), "{}", message);
+                }
+            }
+        }
+    }
+}

@@ -9,6 +9,8 @@
 mod file;
 mod origins;
 mod plugins;
+#[cfg(test)]
+mod properties;
 mod refusal;
 mod uses;
 

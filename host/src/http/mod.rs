@@ -9,6 +9,10 @@ pub(crate) mod lingering;
 mod listing;
 mod probes;
 pub mod problem;
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
+pub(crate) mod reference;
 
 use axum::{
     Router,

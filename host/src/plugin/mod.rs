@@ -17,6 +17,8 @@ pub mod loader;
 mod names;
 mod outline;
 pub mod pool;
+#[cfg(test)]
+mod properties;
 pub mod registry;
 pub mod setup;
 mod source;

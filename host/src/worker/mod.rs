@@ -13,6 +13,10 @@ pub mod server;
 mod thread;
 
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
+mod strict;
+#[cfg(test)]
 mod tests;
 
 use std::rc::Rc;

@@ -1,5 +1,8 @@
 //! The host as its users meet it: real processes, real sockets, real plugins.
 
+/// What plugins can do to those beside them.
+#[path = "../hostile/mod.rs"]
+mod hostile;
 /// Starts and asks hosts.
 mod support;
 
@@ -42,6 +45,8 @@ mod hazelcast_kinds;
 mod hazelcast_locks;
 /// A cluster that has no CP Subsystem, comes late, or loses its members.
 mod hazelcast_outages;
+/// Those beside plugins that misbehave, and the way back from these.
+mod hostile_neighbours;
 /// Plugins that misbehave.
 mod hostile_plugins;
 /// Requests that are as the RFCs say, and such as are not.
@@ -80,6 +85,8 @@ mod resuming;
 mod scenarios;
 /// The description of the API, held against a host by schemathesis.
 mod schemathesis;
+/// What SECURITY.md names.
+mod security;
 /// Clients that are slow on purpose.
 mod slow_clients;
 /// Plugins that take longer than anybody waits for them.

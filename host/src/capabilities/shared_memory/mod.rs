@@ -5,6 +5,8 @@ mod host;
 #[cfg(test)]
 mod hostile_tests;
 mod mapped;
+#[cfg(test)]
+mod properties;
 mod region;
 #[cfg(test)]
 mod tests;

@@ -331,4 +331,6 @@ fn now_unix_ms() -> u64 {
 }
 
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod tests;

@@ -14,6 +14,7 @@ const GUESTS: [&str; 9] = [
     "guest-first-call",
     "guest-hostile",
     "guest-hostile-hazelcast",
+    "guest-hostile-optional",
     "guest-hostile-prompt",
     "guest-hostile-sql",
     "guest-periodic",

@@ -137,6 +137,10 @@ impl Region {
 
     /// Sets aside the places of the keys that a full region has, too.
     fn reserve(&self) -> Result<(), CellError> {
+        // Nothing is changed in a table that would then be refused.
+        if !self.has_room_for_reserved() {
+            return Err(CellError::Full(self.capacity));
+        }
         RESERVED.iter().try_for_each(|key| self.find_or_add(&Key::new(key)?).map(drop))
     }
 

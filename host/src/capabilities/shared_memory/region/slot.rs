@@ -103,6 +103,17 @@ impl<'a> Slot<'a> {
         false
     }
 
+    /// Whether what it holds is called `key`, whose hash is `tag`.
+    pub fn is_of(self, key: &Key, tag: u64) -> bool {
+        let words = self.0;
+        self.tag() == tag
+            && words[KEY_LEN_WORD].load(Ordering::Relaxed) == key.len() as u64
+            && key
+                .words()
+                .enumerate()
+                .all(|(idx, word)| words[KEY_WORD + idx].load(Ordering::Relaxed) == word)
+    }
+
     fn state(self) -> &'a AtomicU64 {
         &self.0[STATE_WORD]
     }
@@ -119,13 +130,7 @@ impl Cell<'_> {
 
     /// Whether it is that of `key`: since the slot was found it may have got another one.
     pub fn is_of(&self, key: &Key, tag: u64) -> bool {
-        let words = self.0.0;
-        self.0.tag() == tag
-            && words[KEY_LEN_WORD].load(Ordering::Relaxed) == key.len() as u64
-            && key
-                .words()
-                .enumerate()
-                .all(|(idx, word)| words[KEY_WORD + idx].load(Ordering::Relaxed) == word)
+        self.0.is_of(key, tag)
     }
 
     /// Its key; none where another process has left something there that is none.

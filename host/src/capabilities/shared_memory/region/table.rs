@@ -74,6 +74,19 @@ impl Region {
         slot.enter().ok_or(full)
     }
 
+    /// Whether each reserved key is there, or has a place. Nothing is changed, not even who uses a slot.
+    pub(super) fn has_room_for_reserved(&self) -> bool {
+        let is_there = |key: &Key| {
+            let tag = self.tag(key);
+            let mut slots = self.probe(tag).take_while(|slot| slot.tag() != 0);
+            slots.any(|slot| !slot.is_removed() && slot.is_of(key, tag))
+        };
+        let keys = RESERVED.iter().filter_map(|key| Key::new(key).ok());
+        let missing = keys.filter(|key| !is_there(key)).count();
+        let free = self.probe(0).filter(|slot| slot.tag() == 0 || slot.is_removed());
+        free.take(missing).count() == missing
+    }
+
     /// Removes a key whose value is 0. One that is in use, or has another value by now, stays.
     pub(super) fn remove_key(&self, key: &Key) -> Result<(), CellError> {
         let _locked = self.lock()?;

@@ -12,11 +12,14 @@ use guest_misbehaviour::misbehave;
 use tally_plugin::{
     Counter, Error, String, Vec, cells, export, format,
     locks::{Lock, Mode},
-    wasi::{cli::stderr, clocks::monotonic_clock},
+    wasi::{cli::stderr, clocks::monotonic_clock, io::poll},
 };
 
 /// The most that the host allows.
 const LOCKS_MAX: usize = 64;
+
+/// Longer than any call may take.
+const HOURS_NS: u64 = 3_600_000_000_000;
 
 struct Hostile;
 
@@ -44,12 +47,17 @@ impl Counter for Hostile {
                 }
             }
             "shout" => shout(),
+            "hold" => mem::forget(Lock::open("held")?.try_acquire(Mode::Exclusive)?),
+            "locks" => return locks(),
+            "timers" => return timers(),
+            "error" => return Err(Error::Other("no ".repeat(300_000))),
             key => misbehave(key),
         }
         Ok(cells::add(&key, delta)?)
     }
 
     fn get(key: String) -> Result<i64, Error> {
+        misbehave(&key);
         Ok(cells::load(&key)?)
     }
 
@@ -63,6 +71,28 @@ fn hoard() -> Result<i64, Error> {
     let mut kept = Vec::new();
     loop {
         kept.push(Lock::open("hoard")?);
+    }
+}
+
+/// Takes as many locks as there are names.
+fn locks() -> Result<i64, Error> {
+    let mut held = Vec::new();
+    for number in 0_u64.. {
+        let lock = Lock::open(&format!("lock-{number}"))?;
+        held.push((lock.try_acquire(Mode::Exclusive)?, lock));
+    }
+    Ok(0)
+}
+
+/// Begins to wait for one thing after the other, and for all of them.
+fn timers() -> Result<i64, Error> {
+    let mut begun = Vec::new();
+    loop {
+        begun.push(monotonic_clock::subscribe_duration(HOURS_NS));
+        if begun.len().is_power_of_two() {
+            begun.push(monotonic_clock::subscribe_duration(0));
+            poll::poll(&begun.iter().collect::<Vec<_>>());
+        }
     }
 }
 

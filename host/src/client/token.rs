@@ -74,13 +74,16 @@ impl Token {
         Ok(Self(token.to_owned()))
     }
 
-    /// As [`Self::read`]; none when the path is empty.
+    /// As [`Self::read`], for the setting `--admin-token-file`; none when the path is empty.
     ///
     /// # Errors
     ///
     /// As for [`Self::read`].
     pub fn read_if_given(path: &Path) -> anyhow::Result<Option<Self>> {
-        if path.as_os_str().is_empty() { Ok(None) } else { Self::read(path).map(Some) }
+        if path.as_os_str().is_empty() {
+            return Ok(None);
+        }
+        Self::read(path).map(Some).context("--admin-token-file")
     }
 
     /// The text, for the one who is to be convinced.

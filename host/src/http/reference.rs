@@ -142,6 +142,10 @@ impl Counter for Recorder {
         Ok(Page { entries: Vec::new(), next: None })
     }
 
+    async fn look(&self) -> Result<i64, String> {
+        Ok(0)
+    }
+
     fn plugin(&self) -> String {
         "recorder".into()
     }

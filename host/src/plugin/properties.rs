@@ -3,9 +3,9 @@
 use std::{fs, path::PathBuf, sync::LazyLock};
 
 use proptest::{collection::vec, prelude::*, sample::Index};
-use wasmtime::{Engine, component::Component};
+use wasmtime::Engine;
 
-use super::{cache::CompileCache, catalog::BUNDLED, outline::Outline};
+use super::{cache::CompileCache, catalog::BUNDLED, compiled, outline::Outline};
 
 /// What becomes of a part of a file.
 #[derive(Clone, Debug)]
@@ -64,6 +64,7 @@ const WASM: &[u8] = b"\0asm\x0d\0\x01\0";
 struct Cached {
     cache: CompileCache,
     engine: Engine,
+    name: String,
     entry: PathBuf,
     whole: Vec<u8>,
     _dir: tempfile::TempDir,
@@ -72,10 +73,11 @@ struct Cached {
 static CACHED: LazyLock<std::sync::Mutex<Cached>> = LazyLock::new(|| {
     let dir = tempfile::tempdir().unwrap();
     let (engine, cache) = (Engine::default(), CompileCache::open(dir.path()).unwrap());
-    cache.store(&engine, WASM, &Component::new(&engine, WASM).unwrap()).unwrap();
+    let name = compiled::name(&engine, WASM);
+    cache.store(&name, &compiled::compile(&engine, WASM).unwrap()).unwrap();
     let entry = fs::read_dir(dir.path()).unwrap().next().unwrap().unwrap().path();
     let whole = fs::read(&entry).unwrap();
-    Cached { cache, engine, entry, whole, _dir: dir }.into()
+    Cached { cache, engine, name, entry, whole, _dir: dir }.into()
 });
 
 proptest! {
@@ -96,7 +98,7 @@ proptest! {
         let cached = CACHED.lock().unwrap();
         let content = damaged(cached.whole.clone(), damages);
         fs::write(&cached.entry, &content).unwrap();
-        let found = cached.cache.load(&cached.engine, WASM).is_some();
+        let found = cached.cache.load(&cached.engine, &cached.name).is_some();
         prop_assert_eq!(found, content == cached.whole);
     }
 }

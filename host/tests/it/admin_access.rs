@@ -132,7 +132,6 @@ fn a_host_that_can_not_listen_leaves_the_token_of_the_one_that_does_alone() {
 #[test]
 fn where_no_token_can_be_kept_a_sentence_says_what_else_to_do() {
     let sandbox = Sandbox::new();
-    let instead = ["--state-dir", "--admin-token-file", "--admin-token off"];
     let open = sandbox.path().join("open");
     fs::create_dir(&open).unwrap();
     fs::set_permissions(&open, fs::Permissions::from_mode(0o777)).unwrap();
@@ -143,7 +142,9 @@ fn where_no_token_can_be_kept_a_sentence_says_what_else_to_do() {
     ] {
         let mut command = sandbox.command(&[]);
         command.env_remove("STATE_DIR").envs(state.map(|state| ("STATE_DIR", state)));
-        check_refused(&sandbox.run_command(command), &[&instead[..], &[reason]].concat());
+        let named = if state.is_some() { "STATE_DIR" } else { "--state-dir" };
+        let instead = [named, "--admin-token-file", "--admin-token off", reason];
+        check_refused(&sandbox.run_command(command), &instead);
     }
     let file = sandbox.path().join("token");
     fs::write(&file, "0123456789abcdef").unwrap();

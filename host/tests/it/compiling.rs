@@ -133,10 +133,10 @@ fn no_compiler_outlives_its_host_however_that_ends() {
         let tally = start(&sandbox, "600000", "65536");
         wait_until("the bundled plugins are loaded", || is_settled(&tally));
         // Its answer never comes.
-        let (head, wasm) = ("PUT /admin/plugins/bomb HTTP/1.1", time_bomb());
+        let (head, wasm) = (tally.admin_head("PUT /admin/plugins/bomb"), time_bomb());
         let mut connection = crate::support::Connection::open(tally.admin());
-        let (host, length) = (tally.admin(), wasm.len());
-        let head = format!("{head}\r\nhost: {host}\r\ncontent-length: {length}\r\n\r\n");
+        let head = format!("{head}content-type: application/wasm\r\n");
+        let head = format!("{head}content-length: {}\r\n\r\n", wasm.len());
         connection.write(&[head.as_bytes(), &wasm].concat()).unwrap();
         let compiler = wait_for_compiler(&tally);
         tally.signal(signal);

@@ -7,7 +7,7 @@ use rustix::fs::{FlockOperation, flock};
 use serde_json::{Value, json};
 
 use crate::support::{
-    Answer, Connection, Sandbox, Tally, ask, ask_admin, check_refused, guest, overview, swap,
+    Answer, Sandbox, Tally, ask, ask_admin, check_refused, events, guest, overview, swap,
     wait_until,
 };
 
@@ -121,12 +121,11 @@ fn there_is_one_look_at_a_storage_at_a_time_however_long_it_takes() {
     for _ in 0..20 {
         check_refused(&ready(), "not-ready", "did not answer within 1s");
     }
-    let mut events = Connection::open(tally.admin());
-    events.write(b"GET /admin/events HTTP/1.1\r\nhost: localhost\r\n\r\n").unwrap();
+    let mut stream = events(&tally);
     // The control thread looks each second, too.
     let generation = overview(&tally)["active"]["since_unix_ms"].as_u64().unwrap();
     wait_until("some more looks", || {
-        let sample = events.read_until("\"why_not_ready\"");
+        let sample = stream.read_until("\"why_not_ready\"");
         let at = sample.rsplit("\"at_unix_ms\":").next().unwrap().split(',').next().unwrap();
         at.parse::<u64>().unwrap() > generation + 5_000
     });
@@ -150,9 +149,8 @@ fn the_last_work_that_fails_or_never_ends_is_given_up_by_force_and_it_is_said_wh
         assert!(why.contains(lost) && why.contains("guest_unruly"), "{mode}: {swapped}");
         let log = sandbox.stderr();
         assert!(log.contains("what the old plugin had not saved is lost: "), "{log}");
-        let mut events = Connection::open(tally.admin());
-        events.write(b"GET /admin/events HTTP/1.1\r\nhost: localhost\r\n\r\n").unwrap();
-        events.read_until(lost);
+        let mut stream = events(&tally);
+        stream.read_until(lost);
         // The way back needs no force.
         let told = command(&sandbox, &tally, &["rollback", "--force"]);
         assert!(told.contains("; 0 calls were broken off\n"), "{told}");

@@ -62,6 +62,6 @@ fn a_region_of_an_earlier_layout_is_refused_and_unchanged() {
     let output = sandbox.run(&[]);
     assert_eq!(output.status.code(), Some(2));
     let why = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(why.contains("version 1") && why.contains("--shared-memory-name"), "{why}");
+    assert!(why.contains("version 1") && why.contains("SHARED_MEMORY_NAME"), "{why}");
     assert_eq!(std::fs::read(&path).unwrap(), content);
 }

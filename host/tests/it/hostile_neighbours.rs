@@ -41,7 +41,9 @@ fn beside(hostile: &Hostile, meanwhile: impl FnOnce(&Tally)) {
                 }
             });
         }
-        wait_until("it misbehaves", || asked.load(Ordering::SeqCst) && tally.has_read_all());
+        wait_until(&format!("it misbehaves: {}", hostile.name()), || {
+            asked.load(Ordering::SeqCst) && tally.has_read_all()
+        });
         meanwhile(&tally);
         drop(is_over);
     });

@@ -216,7 +216,8 @@ fn a_flag_that_a_command_does_not_use_is_refused_before_and_after_its_name() {
 fn the_help_of_a_command_lists_what_it_uses_and_nothing_else() {
     let sandbox = Sandbox::new();
     let admin = ["admin", "admin-listen", "admin-token-file", "config", "help", "state-dir"];
-    let of_swap = [&admin[..], &["carry", "leave-counts", "overwrite", "swap-pause-max"]].concat();
+    let of_swap =
+        [&admin[..], &["carry", "force", "leave-counts", "overwrite", "swap-pause-max"]].concat();
     let of_health = [&admin[..], &["host", "port"]].concat();
     for (command, uses) in [("swap", &of_swap), ("rollback", &of_swap), ("health", &of_health)] {
         let output = sandbox.run(&[command, "--help"]);

@@ -28,7 +28,7 @@ fn use_all(region: &Region) {
     }
     let mut start = Some(0);
     while let Some(place) = start {
-        let (_, next) = region.list(place, 3).unwrap_or_default();
+        let (_, next) = region.list(place, 3).unwrap().unwrap_or_default();
         assert!(next.is_none_or(|next| place < next), "{place} to {next:?}");
         start = next;
     }

@@ -133,7 +133,7 @@ fn the_admin_listener_refuses_the_same_heads_and_says_why() {
             "transfer-encoding: gzip, chunked\r\n",
             (501, "unknown-coding"),
         ),
-        ("GET /nowhere HTTP/1.0", "", (404, "not-found")),
+        ("GET /nowhere HTTP/1.0", "", (401, "unauthorized")),
         (
             "POST /admin/increment HTTP/1.1",
             "origin: http://b\r\ncontent-length: 20000\r\n",

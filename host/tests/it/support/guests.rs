@@ -9,7 +9,7 @@ use std::{
 #[path = "../../../build/guests.rs"]
 mod build;
 
-const GUESTS: [&str; 9] = [
+const GUESTS: [&str; 10] = [
     "guest-disk-truncate",
     "guest-first-call",
     "guest-hostile",

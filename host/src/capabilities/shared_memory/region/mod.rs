@@ -277,14 +277,14 @@ fn read_capacity(file: &File) -> io::Result<u32> {
     let word = |idx: usize| header[idx].load(Ordering::Acquire);
     if word(MAGIC_WORD) != MAGIC {
         return Err(io::Error::other(
-            "it is not a Tally region: its first bytes are others; choose another --shared-memory-name, or remove the file",
+            "it is not a Tally region: its first bytes are others; set --shared-memory-name to another, or remove the file",
         ));
     }
     if word(VERSION_WORD) != VERSION {
         let version = word(VERSION_WORD);
         return Err(io::Error::other(format!(
-            "its layout is version {version}, not {VERSION}, so another release of Tally made it; choose another \
-             --shared-memory-name, or remove the file, which gives up the counts in it"
+            "its layout is version {version}, not {VERSION}, so another release of Tally made it; set \
+             --shared-memory-name to another, or remove the file, which gives up the counts in it"
         )));
     }
     u32::try_from(word(CAPACITY_WORD))

@@ -47,7 +47,6 @@ impl Counter for Hostile {
                 }
             }
             "shout" => shout(),
-            "hold" => mem::forget(Lock::open("held")?.try_acquire(Mode::Exclusive)?),
             "locks" => return locks(),
             "timers" => return timers(),
             "error" => return Err(Error::Other("no ".repeat(300_000))),

@@ -8,14 +8,13 @@ use crate::support::{Answer, Connection, Sandbox, Tally, ask, check_refused, swa
 struct SmallDisk(tempfile::TempDir);
 
 impl SmallDisk {
-    /// None for a user who may not mount one. What is said of a full disk is tested then by the disks that tests of the disk plugin put
-    /// in the place of real ones, and that it is asked about by [`a_host_without_file_descriptors_is_not_ready_and_says_so`].
-    fn mount() -> Option<Self> {
+    fn mount() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let mut mount = Command::new("mount");
         mount.args(["-t", "tmpfs", "-o", "size=64k,mode=700", "tally-test"]).arg(directory.path());
-        let disk = Self(directory);
-        mount.output().unwrap().status.success().then_some(disk)
+        let mounted = mount.output().unwrap();
+        assert!(mounted.status.success(), "this test needs the right to mount: {mounted:?}");
+        Self(directory)
     }
 
     fn path(&self) -> &Path {
@@ -71,7 +70,7 @@ fn wait_until_ready(tally: &Tally) {
 
 #[test]
 fn a_full_disk_is_not_ready_before_an_increment_has_to_fail_and_says_so() {
-    let Some(disk) = SmallDisk::mount() else { return };
+    let disk = SmallDisk::mount();
     let sandbox = Sandbox::new();
     let tally = disk.start(&sandbox);
     assert_eq!(ask(tally.address(), "POST /inc").count(), 1);
@@ -91,7 +90,7 @@ fn a_full_disk_is_not_ready_before_an_increment_has_to_fail_and_says_so() {
 
 #[test]
 fn a_disk_that_becomes_read_only_is_not_ready_and_says_so() {
-    let Some(disk) = SmallDisk::mount() else { return };
+    let disk = SmallDisk::mount();
     let sandbox = Sandbox::new();
     let tally = disk.start(&sandbox);
     assert_eq!(ask(tally.address(), "POST /inc").count(), 1);
@@ -111,7 +110,7 @@ fn a_disk_that_becomes_read_only_is_not_ready_and_says_so() {
 
 #[test]
 fn a_region_for_which_there_is_no_room_is_refused_with_the_reason_and_leaves_nothing() {
-    let Some(disk) = SmallDisk::mount() else { return };
+    let disk = SmallDisk::mount();
     let directory = disk.path().to_str().unwrap();
     let output = Sandbox::new().run(&["--shared-memory-dir", directory]);
     assert_eq!(output.status.code(), Some(2));
@@ -124,7 +123,7 @@ fn a_region_for_which_there_is_no_room_is_refused_with_the_reason_and_leaves_not
 
 #[test]
 fn a_swap_to_a_full_disk_is_refused_with_the_reason() {
-    let Some(disk) = SmallDisk::mount() else { return };
+    let disk = SmallDisk::mount();
     disk.fill();
     let sandbox = Sandbox::new();
     let path = disk.path().join("count.txt");

@@ -52,7 +52,7 @@ impl LazyDirectory {
         Ok(&self.path)
     }
 
-    /// Whether a new file could be written at the last look, which is made again after [`ROOM_LOOK_AGE_MAX`]. This may
+    /// Whether a new file could be written at the last look, which is made again after `ROOM_LOOK_AGE_MAX`. This may
     /// wait for the disk.
     ///
     /// # Errors

@@ -23,7 +23,7 @@ pub enum Compiler {
 }
 
 impl Compiler {
-    /// `wasm`, compiled for `engine` under `name`, as [`compiled::load`] takes it.
+    /// `wasm`, compiled for `engine` under `name`, as `compiled::load` takes it.
     ///
     /// # Errors
     ///

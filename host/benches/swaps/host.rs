@@ -4,6 +4,7 @@ use std::{
     fs::{self, File},
     io::{BufRead, BufReader},
     net::SocketAddr,
+    path::PathBuf,
     process::{Child, Command, Stdio},
     sync::mpsc,
     thread,
@@ -38,6 +39,7 @@ pub struct Host {
     counters: Endpoint,
     admin: Endpoint,
     token: Token,
+    token_file: PathBuf,
     runtime: Runtime,
 }
 
@@ -73,7 +75,7 @@ impl Host {
             let _ = process.kill();
             panic!("no host: {}", fs::read_to_string(&log).unwrap_or_default());
         };
-        let token = disk.path().join(format!("admin-{admin}.token"));
+        let token_file = disk.path().join(format!("admin-{admin}.token"));
         let endpoint = |address| Endpoint::parse(&format!("http://{address}")).expect("a URL");
         Self {
             process,
@@ -83,7 +85,8 @@ impl Host {
             admin_address: admin,
             counters: endpoint(address),
             admin: endpoint(admin),
-            token: Token::read(&token).expect("the host has made one"),
+            token: Token::read(&token_file).expect("the host has made one"),
+            token_file,
             runtime: tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap(),
         }
     }
@@ -98,10 +101,17 @@ impl Host {
         self.admin_address
     }
 
+    /// The header by which its admin listener knows who asks.
+    pub fn authorization(&self) -> String {
+        let token = fs::read_to_string(&self.token_file).expect("the host has made one");
+        format!("authorization: Bearer {}\r\n", token.trim())
+    }
+
     /// Asks for a swap; returns the status and the text of the answer.
     pub fn swap(&self, body: &Value) -> (u16, String) {
         let path = "/admin/plugin";
-        let asking = self.admin.request(Method::PUT, path, Some(body), None, ANSWER_TIME_MAX);
+        let asking =
+            self.admin.request(Method::PUT, path, Some(body), Some(&self.token), ANSWER_TIME_MAX);
         let answer = self.runtime.block_on(asking).expect("the host answers");
         (answer.status, answer.body)
     }

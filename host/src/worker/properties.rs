@@ -85,6 +85,15 @@ fn check(stream: &[u8], cuts: &[usize]) -> Result<(), TestCaseError> {
     let answers = answers.unwrap_or_default();
     let counted = answers.iter().filter(|answer| has_counted(answer)).count();
     prop_assert_eq!(counted, calls.len(), "{}", &shown);
+    // A refusal may end the connection, if it says so: then nothing that comes after it is expected.
+    let ended = answers.last().is_some_and(|last| last.is_last && 400 <= last.status);
+    let (expected, end) = match expected.get(..answers.len()) {
+        Some(answered) if ended => (answered, End::Whole),
+        _ => (&expected[..], end),
+    };
+    for (answer, call) in answers.iter().zip(expected) {
+        prop_assert_eq!(has_counted(answer), call.is_some(), "{}", &shown);
+    }
     let asked: Vec<Call> = expected.iter().flatten().cloned().collect();
     prop_assert_eq!(&calls[..asked.len().min(calls.len())], &asked[..], "{:?}, {}", end, &shown);
     let further = &calls[asked.len()..];
@@ -159,6 +168,7 @@ fn request() -> impl Strategy<Value = String> {
         1 => Just("connection: close\r\n"),
         1 => Just("X: y\r\n folded\r\n"),
         1 => Just("content-length : 5\r\n"),
+        1 => Just("connection: upgrade\r\nUpgrade: h2c\r\n"),
     ];
     (line, version, hosts, other, framed()).prop_map(
         |(line, version, hosts, other, (announced, body))| {
@@ -201,6 +211,16 @@ fn damaged(mut stream: Vec<u8>, damages: &[(prop::sample::Index, Damage)]) -> Ve
         }
     }
     stream
+}
+
+#[test]
+fn a_client_that_has_offered_another_protocol_is_told_why_its_next_request_is_refused() {
+    let offer = "GET /livez HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: h2c\r\n\r\n";
+    let stream = [offer, "POST /inc HTTP/1.1\r\n\r\n"].concat();
+    let (calls, received) = serve(stream.as_bytes(), &[offer.len()]);
+    let statuses = strict::answers(&received)
+        .map(|answers| answers.iter().map(|answer| answer.status).collect());
+    assert_eq!((calls, statuses), (vec![], Some(vec![200, 400])));
 }
 
 proptest! {

@@ -58,7 +58,8 @@ fn request(rest: &mut &[u8]) -> Result<Request, End> {
             }
             ("transfer-encoding", "chunked") if !is_chunked => is_chunked = true,
             ("connection", "close") => is_last = true,
-            ("x-anything" | "accept", _) => {}
+            // An offer need not be taken.
+            ("x-anything" | "upgrade", _) | ("connection", "upgrade") => {}
             _ => return Err(End::Odd),
         }
     }
@@ -154,6 +155,8 @@ pub struct Answer {
     pub status: u16,
     /// Its body, which is JSON.
     pub body: serde_json::Value,
+    /// Whether it says that it is the last one.
+    pub is_last: bool,
 }
 
 /// The answers in what came on a connection, interim ones left out; none if it is anything else, or not whole.
@@ -175,7 +178,11 @@ pub fn answers(mut received: &[u8]) -> Option<Vec<Answer>> {
             headers.iter().filter(|(name, _)| name.eq_ignore_ascii_case("content-length"));
         let (Some((_, length)), None) = (lengths.next(), lengths.next()) else { return None };
         let body = take(&mut received, number(length, 10)?).ok()?;
-        answers.push(Answer { status, body: serde_json::from_slice(body).ok()? });
+        let body = serde_json::from_slice(body).ok()?;
+        let is_close = |(name, value): &(&str, &str)| {
+            name.eq_ignore_ascii_case("connection") && *value == "close"
+        };
+        answers.push(Answer { status, body, is_last: headers.iter().any(is_close) });
     }
     Some(answers)
 }

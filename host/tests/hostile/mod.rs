@@ -26,9 +26,9 @@ const WAITING: Hostile = Hostile {
 /// Its calls never wait.
 const PROMPT: Hostile =
     Hostile { guest: "guest-hostile-prompt", grants: "shared-memory", ..WAITING };
-/// It lists and ticks.
-const OPTIONAL: Hostile =
-    Hostile { guest: "guest-hostile-optional", grants: "shared-memory+clocks", ..WAITING };
+/// It lists and ticks, as it is told before.
+const UNRULY: Hostile =
+    Hostile { guest: "guest-unruly", grants: "shared-memory+file-lock+clocks", ..WAITING };
 
 const fn doing(kind: Hostile, request: &'static str) -> Hostile {
     Hostile { request, ..kind }
@@ -38,13 +38,17 @@ const fn without_end(kind: Hostile, request: &'static str) -> Hostile {
     Hostile { request, is_forced: true, ..kind }
 }
 
-/// What it does in its ticks is told by a cell.
+const fn listing(before: &'static str) -> Hostile {
+    Hostile { before: Some(before), request: "GET /counters?limit=1000", ..UNRULY }
+}
+
+/// Its last work does not end in good order, so it is given up by force.
 const fn ticking(before: &'static str) -> Hostile {
-    Hostile { before: Some(before), request: "POST /counters/any/inc", is_forced: true, ..OPTIONAL }
+    Hostile { before: Some(before), request: "POST /counters/any/inc", is_forced: true, ..UNRULY }
 }
 
 /// All of them.
-pub const ALL: [Hostile; 35] = [
+pub const ALL: [Hostile; 36] = [
     doing(WAITING, "POST /counters/loop/inc"),
     doing(PROMPT, "POST /counters/loop/inc"),
     doing(WAITING, "GET /counters/loop"),
@@ -71,24 +75,25 @@ pub const ALL: [Hostile; 35] = [
     doing(WAITING, "POST /counters/nap/inc"),
     doing(WAITING, "POST /counters/shout/inc"),
     doing(WAITING, "POST /counters/error/inc"),
-    doing(OPTIONAL, "GET /counters?limit=1000&cursor=again"),
-    doing(OPTIONAL, "GET /counters?limit=1000&cursor=many"),
-    doing(OPTIONAL, "GET /counters?limit=1000&cursor=long"),
-    doing(OPTIONAL, "GET /counters?limit=1000&cursor=loop"),
-    without_end(OPTIONAL, "GET /counters?limit=1000&cursor=sleep"),
+    Hostile { is_forced: true, ..listing("POST /counters/list/inc?by=2") },
+    listing("POST /counters/list/inc?by=3"),
+    listing("POST /counters/list/inc?by=20"),
+    listing("POST /counters/list/inc?by=21"),
+    listing("POST /counters/list/inc?by=22"),
+    Hostile { is_forced: true, ..listing("POST /counters/list/inc?by=1") },
     ticking("POST /counters/tick/inc?by=1"),
     ticking("POST /counters/tick/inc?by=2"),
     ticking("POST /counters/tick/inc?by=3"),
-    ticking("POST /counters/tick/inc?by=4"),
+    ticking("POST /counters/tick/inc?by=10"),
 ];
 
 impl Hostile {
     /// What it does, in a word or two.
     pub fn name(&self) -> String {
-        let kind = self.guest.trim_start_matches("guest-hostile").trim_start_matches('-');
-        let what = self.before.unwrap_or(self.request).rsplit(' ').next().unwrap_or_default();
-        let what = what.trim_start_matches("/counters").replace("limit=1000&", "");
-        format!("{what} {kind}").trim_end().to_owned()
+        let kind = self.guest.trim_start_matches("guest-");
+        let asked = self.before.unwrap_or(self.request);
+        let what = asked.trim_start_matches("POST ").replace("/counters/", "").replace("/inc", "");
+        format!("{kind}: {what}")
     }
 
     /// The flags with which a host serves with it, whose component lies at `path`.

@@ -104,5 +104,5 @@ fn others_are_served_beside_each_guest_whose_calls_never_wait_and_it_can_be_exch
 
 #[test]
 fn others_are_served_beside_each_guest_that_lists_and_ticks_and_it_can_be_exchanged() {
-    check("guest-hostile-optional");
+    check("guest-unruly");
 }

@@ -2,12 +2,20 @@
 
 use super::{Problem, body::Body, host, target};
 
+/// Bytes at the end of a line.
+const CRLF_BYTES: usize = 2;
+
 /// Headers of one request. hyper takes no more.
 const HEADERS_MAX: usize = 100;
 
+/// The header by which a client offers to go on in another protocol.
+const UPGRADE: &[u8] = b"upgrade";
+/// What it is called for hyper, which would end such a connection without the end of an answer, and without ours.
+const IGNORED: &[u8; UPGRADE.len()] = b"ignored";
+
 /// What follows `head`, which begins with the request line and ends with an empty line, all ended by CRLF.
 ///
-/// A minor version beyond 1 is made 1 (RFC 9110, section 2.5).
+/// A minor version beyond 1 is made 1 (RFC 9110, section 2.5), and an offer of another protocol is not taken (section 7.8).
 ///
 /// # Errors
 ///
@@ -18,15 +26,22 @@ pub fn check(head: &mut [u8]) -> Result<Body, Problem> {
     let request_line = lines.next().unwrap_or_default();
     let minor = request_line_of(request_line)?;
     let minor_at = request_line.len() - 1;
-    let mut fields = Fields::default();
+    let mut at = request_line.len() + CRLF_BYTES;
+    let (mut fields, mut offers) = (Fields::default(), Vec::new());
     for (idx, line) in lines.take_while(|line| !line.is_empty()).enumerate() {
         if idx == HEADERS_MAX {
             return Err(Problem::head_too_large());
         }
-        fields.add(line)?;
+        if fields.add(line)?.eq_ignore_ascii_case(UPGRADE) {
+            offers.push(at);
+        }
+        at += line.len() + CRLF_BYTES;
     }
     let body = fields.body(minor)?;
     head[minor_at] = minor.min(b'1');
+    for at in offers {
+        head[at..at + UPGRADE.len()].copy_from_slice(IGNORED);
+    }
     Ok(body)
 }
 
@@ -76,7 +91,8 @@ struct Codings {
 }
 
 impl Fields {
-    fn add(&mut self, line: &[u8]) -> Result<(), Problem> {
+    /// Takes note of a header; returns its name.
+    fn add<'a>(&mut self, line: &'a [u8]) -> Result<&'a [u8], Problem> {
         let mut parts = line.splitn(2, |byte| *byte == b':');
         let (Some(name), Some(value)) = (parts.next(), parts.next()) else {
             return Err(Problem::malformed("a header is written NAME: VALUE, on one line"));
@@ -101,7 +117,7 @@ impl Fields {
         } else if name.eq_ignore_ascii_case(b"transfer-encoding") {
             self.codings.get_or_insert_default().add(value)?;
         }
-        Ok(())
+        Ok(name)
     }
 
     fn body(self, minor: u8) -> Result<Body, Problem> {

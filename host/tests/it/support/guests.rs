@@ -9,12 +9,11 @@ use std::{
 #[path = "../../../build/guests.rs"]
 mod build;
 
-const GUESTS: [&str; 10] = [
+const GUESTS: [&str; 9] = [
     "guest-disk-truncate",
     "guest-first-call",
     "guest-hostile",
     "guest-hostile-hazelcast",
-    "guest-hostile-optional",
     "guest-hostile-prompt",
     "guest-hostile-sql",
     "guest-periodic",

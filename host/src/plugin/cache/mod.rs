@@ -19,8 +19,8 @@ use crate::{regular_file, whole_file};
 /// The most entries kept; the ones written longest ago are removed first.
 const ENTRIES_MAX: usize = 64;
 
-/// The largest entry that is read, in bytes.
-const ENTRY_BYTES_MAX: u64 = 4 << 30;
+/// The most bytes of all entries together, and so of one; again the oldest are removed first.
+const BYTES_MAX: u64 = 1 << 30;
 
 /// The permission of the group and of all others to write.
 const OTHERS_WRITE: u32 = 0o022;
@@ -77,12 +77,17 @@ impl CompileCache {
             let name = entry.file_name();
             let name = name.as_encoded_bytes().get(..NAME_DIGITS);
             if name.is_some_and(|name| name.iter().all(u8::is_ascii_hexdigit)) {
-                entries.push((entry.metadata()?.modified()?, entry.path()));
+                let metadata = entry.metadata()?;
+                entries.push((metadata.modified()?, metadata.len(), entry.path()));
             }
         }
         entries.sort();
-        for (_, path) in entries.iter().rev().skip(ENTRIES_MAX) {
-            fs::remove_file(path)?;
+        let mut bytes = 0;
+        for (idx, (_, len, path)) in entries.iter().rev().enumerate() {
+            bytes += len;
+            if idx >= ENTRIES_MAX || bytes > BYTES_MAX {
+                fs::remove_file(path)?;
+            }
         }
         Ok(())
     }
@@ -93,9 +98,9 @@ fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
     let metadata = file.metadata()?;
     // Again: another directory may have been put in the place of the one that was opened.
     check_own(&metadata)?;
-    ensure!(metadata.len() <= ENTRY_BYTES_MAX, "it has more than {ENTRY_BYTES_MAX} bytes");
+    ensure!(metadata.len() <= BYTES_MAX, "it has more than {BYTES_MAX} bytes");
     let mut entry = Vec::with_capacity(usize::try_from(metadata.len())?);
-    file.take(ENTRY_BYTES_MAX).read_to_end(&mut entry)?;
+    file.take(BYTES_MAX).read_to_end(&mut entry)?;
     Ok(entry)
 }
 

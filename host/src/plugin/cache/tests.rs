@@ -95,4 +95,9 @@ fn the_oldest_entries_make_room_and_other_files_stay() {
     }
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), ENTRIES_MAX + 1);
     assert!(dir.path().join("another file").exists());
+    // The one that is written next leaves no room for the others.
+    let last = dir.path().join(compiled::name(&engine, b"last"));
+    fs::File::create(&last).unwrap().set_len(BYTES_MAX).unwrap();
+    cache.store(&compiled::name(&engine, b"next"), &compiled).unwrap();
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
 }

@@ -4,7 +4,7 @@ use std::{
     fs::{self, File},
     io,
     path::{Path, PathBuf},
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, PoisonError, TryLockError},
     time::{Duration, Instant},
 };
 
@@ -22,12 +22,24 @@ const ROOM_BYTES: u64 = 4096;
 /// How long one look at the room is good for: less than the second between two looks of the host itself.
 const ROOM_LOOK_AGE_MAX: Duration = Duration::from_millis(500);
 
+/// How long one that was made to explain why a call failed is good for the next, where it has found room.
+const EXPLAINING_LOOK_AGE_MAX: Duration = Duration::from_millis(50);
+
 /// A directory that is made, if it is missing, when the first instance needs it, and never again: one that goes away later
 /// has taken its files along, and these must not be taken for new ones.
 pub struct LazyDirectory {
     path: PathBuf,
     is_found: Mutex<bool>,
-    room: Mutex<Option<(Instant, Result<(), Errno>)>>,
+    room: Mutex<Option<Look>>,
+}
+
+/// What a look at the room has found.
+#[derive(Clone, Copy)]
+struct Look {
+    made: Instant,
+    outcome: Result<(), Errno>,
+    /// Whether it was made because a call failed.
+    explains: bool,
 }
 
 impl LazyDirectory {
@@ -59,14 +71,40 @@ impl LazyDirectory {
     ///
     /// Why not.
     pub fn check_room(&self) -> Result<(), String> {
-        // Who comes while a look is under way, perhaps at a disk that hangs, does not wait for it.
-        let Ok(mut room) = self.room.try_lock() else { return Ok(()) };
-        let last = room.filter(|(looked, _)| looked.elapsed() < ROOM_LOOK_AGE_MAX);
-        let (_, outcome) =
-            *room.insert(last.unwrap_or_else(|| (Instant::now(), self.look_for_room())));
-        outcome.map_err(|errno| {
+        let looked = self.room(false, |look| look.made.elapsed() < ROOM_LOOK_AGE_MAX);
+        looked.map_err(|errno| {
             format!("no new file can be written in {}: {}", self.path.display(), words(errno))
         })
+    }
+
+    /// As [`Self::check_room`], for calls that failed. Room that was there before is no explanation, but many calls may
+    /// fail for another reason, and do not each look.
+    ///
+    /// # Errors
+    ///
+    /// Why no new file can be written.
+    pub fn why_no_room(&self) -> Result<(), Errno> {
+        self.room(true, |look| match look.outcome {
+            Err(_) => look.made.elapsed() < ROOM_LOOK_AGE_MAX,
+            Ok(()) => look.explains && look.made.elapsed() < EXPLAINING_LOOK_AGE_MAX,
+        })
+    }
+
+    /// What the last look has found, if it is good enough, or else a new one.
+    fn room(&self, explains: bool, is_good: impl Fn(&Look) -> bool) -> Result<(), Errno> {
+        // Who comes while a look is under way, perhaps at a disk that hangs, does not wait for it.
+        let mut room = match self.room.try_lock() {
+            Ok(room) => room,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return Ok(()),
+        };
+        let look = room.filter(is_good).unwrap_or_else(|| Look {
+            made: Instant::now(),
+            outcome: self.look_for_room(),
+            explains,
+        });
+        *room = Some(look);
+        look.outcome
     }
 
     /// Whether a new file can be written now. This may wait for the disk.
@@ -77,7 +115,7 @@ impl LazyDirectory {
     /// # Errors
     ///
     /// Why not.
-    pub fn look_for_room(&self) -> Result<(), Errno> {
+    fn look_for_room(&self) -> Result<(), Errno> {
         let flags = OFlags::WRONLY | OFlags::CLOEXEC | OFlags::TMPFILE;
         let tried = rustix::fs::open(&self.path, flags, Mode::RUSR | Mode::WUSR)
             .and_then(|file| rustix::fs::fallocate(file, FallocateFlags::empty(), 0, ROOM_BYTES));

@@ -31,7 +31,10 @@ impl Origins {
         while let Some(start) = rest.find("--") {
             let length = rest[start..].find(|c| !is_of_flag(c)).unwrap_or(rest.len() - start);
             let flag = &rest[start..start + length];
-            let known = self.0.iter().find(|(known, _)| known == flag);
+            // A path may contain what looks like one.
+            let is_in_word =
+                rest[..start].ends_with(|c: char| !c.is_whitespace() && !"(\"".contains(c));
+            let known = self.0.iter().find(|(known, _)| !is_in_word && known == flag);
             named.push_str(&rest[..start]);
             named.push_str(known.map_or(flag, |(_, words)| words));
             rest = &rest[start + length..];
@@ -61,11 +64,12 @@ mod tests {
             ("--plugin", "PLUGIN"),
             (
                 "a -- b--plugin, --plugin-dir (--plugin): c",
-                "a -- bPLUGIN, --plugin-dir (PLUGIN): c",
+                "a -- b--plugin, --plugin-dir (PLUGIN): c",
             ),
             ("", ""),
             ("-", "-"),
-            ("é--plugin é", "éPLUGIN é"),
+            ("é --plugin é", "é PLUGIN é"),
+            ("/srv/é--plugin/x: --plugin", "/srv/é--plugin/x: PLUGIN"),
         ] {
             assert_eq!(origins.name_in(message), named);
         }

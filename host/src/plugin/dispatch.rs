@@ -18,7 +18,11 @@ use tokio::{
 
 use crate::panics::essential;
 
-use super::{call::CallError, loader::Plugin, pool::Pool};
+use super::{
+    call::CallError,
+    loader::Plugin,
+    pool::{BrokenOff, Pool},
+};
 
 /// How much longer than a swap may pause calls one waits for the gate: the swap opens it by itself, and
 /// if it can't any more, no call waits for ever.
@@ -49,7 +53,7 @@ pub enum Step {
 /// A step, and where to say how it went.
 struct Order {
     step: Step,
-    done: oneshot::Sender<Result<usize, String>>,
+    done: oneshot::Sender<BrokenOff>,
 }
 
 /// All threads that call the plugin, as a swap sees them.
@@ -76,12 +80,9 @@ impl Threads {
         (Self { orders }, seats)
     }
 
-    /// Has all threads do `step`, waits until the last one has, and says how many calls were broken off.
-    ///
-    /// # Errors
-    ///
-    /// Why one could not; the others may have done it.
-    pub async fn all(&self, step: Step) -> Result<usize, String> {
+    /// Has all threads do `step`, waits until the last one has, and says how many calls were broken off, and why one could
+    /// not do the step; the others may have done it.
+    pub async fn all(&self, step: Step) -> BrokenOff {
         let mut pending = Vec::new();
         for orders in &self.orders {
             let (done, outcome) = oneshot::channel();
@@ -89,12 +90,20 @@ impl Threads {
             let _ = orders.send(Order { step: step.clone(), done });
             pending.push(outcome);
         }
-        let mut outcome = Ok(0);
+        let mut all = (0, Ok(()));
         for done in pending {
-            let done = done.await.unwrap_or_else(|_| Err("the host is stopping".into()));
-            outcome = outcome.and_then(|calls| Ok(calls + done?));
+            let stopping = || (0, Err("the host is stopping".into()));
+            add(&mut all, done.await.unwrap_or_else(|_| stopping()));
         }
-        outcome
+        all
+    }
+}
+
+/// Adds up what was broken off, whether or not all of it was.
+fn add(all: &mut BrokenOff, (calls, outcome): BrokenOff) {
+    all.0 += calls;
+    if all.1.is_ok() {
+        all.1 = outcome;
     }
 }
 
@@ -171,7 +180,7 @@ impl Dispatcher {
     }
 
     /// Does what a step does at once; the future that is returned ends with the rest of it.
-    fn begin(self: &Rc<Self>, step: Step) -> impl Future<Output = Result<usize, String>> + 'static {
+    fn begin(self: &Rc<Self>, step: Step) -> impl Future<Output = BrokenOff> + 'static {
         let this = self.clone();
         match step {
             Step::Close(pause_max) => {
@@ -195,40 +204,47 @@ impl Dispatcher {
             match step {
                 Step::Prepare(plugin) => {
                     let pool = Pool::after(plugin, &this.pool());
-                    pool.warm_up().await.map_err(|error| error.to_string())?;
+                    if let Err(error) = pool.warm_up().await {
+                        return (0, Err(error.to_string()));
+                    }
                     this.prepared.replace(Some(pool));
                 }
                 Step::Close(_) => this.drained().await,
-                Step::BreakOff => return this.break_off([this.pool()]).await,
+                Step::BreakOff => return this.break_off(Some(this.pool())).await,
                 Step::Abandon => {}
                 Step::Publish { drain_max, force } => {
                     if timeout(drain_max, this.retired_drained()).await.is_err() {
-                        if force {
-                            return this.break_off([]).await;
-                        }
-                        let plugin = this.pool().plugin().name().to_owned();
-                        tracing::warn!(
-                            plugin,
-                            "calls of the plugin before go on for longer than --swap-drain-max"
-                        );
+                        let broken_off = if force {
+                            this.break_off(None).await
+                        } else {
+                            let plugin = this.pool().plugin().name().to_owned();
+                            tracing::warn!(
+                                plugin,
+                                "calls of the plugin before go on for longer than --swap-drain-max"
+                            );
+                            (0, Ok(()))
+                        };
                         // What it was lent goes when they have ended, whether or not there is another swap.
                         task::spawn_local(async move { this.retired_drained().await });
+                        return broken_off;
                     }
                 }
             }
-            Ok(0)
+            (0, Ok(()))
         }
     }
 
-    /// Breaks off the calls of earlier plugins, and of these pools, and says how many there were.
-    async fn break_off<const N: usize>(&self, pools: [Rc<Pool>; N]) -> Result<usize, String> {
-        let mut calls = 0;
+    /// Breaks off the calls of earlier plugins, and of this pool, and says how many there were.
+    async fn break_off(&self, pool: Option<Rc<Pool>>) -> BrokenOff {
+        let mut all = (0, Ok(()));
         let retired = self.retired.borrow().clone();
-        for pool in retired.into_iter().chain(pools) {
-            calls += pool.break_off().await?;
+        for pool in retired.into_iter().chain(pool) {
+            add(&mut all, pool.break_off().await);
         }
-        self.retired_drained().await;
-        Ok(calls)
+        if all.1.is_ok() {
+            self.retired_drained().await;
+        }
+        all
     }
 
     /// Waits for the calls of all earlier plugins, and lets go of what these were lent.

@@ -2,6 +2,8 @@
 
 use std::rc::Rc;
 
+use wasmtime::component::ComponentExportIndex;
+
 use super::{call::CallError, instance::Instance, pool::Pool};
 use crate::{
     bindings::{
@@ -33,7 +35,9 @@ impl Pool {
         cursor: Option<String>,
         entries_max: u32,
     ) -> Result<Page, CallError> {
-        self.with_instance(async move |instance| instance.list(cursor, entries_max).await).await
+        let [list, _] = self.entries()?;
+        self.with_instance(async move |instance| instance.list(list, cursor, entries_max).await)
+            .await
     }
 
     /// Sets counters; see `put` in `entries.wit`.
@@ -42,7 +46,12 @@ impl Pool {
     ///
     /// [`CallError::NotExported`], and any other.
     pub async fn put(self: &Rc<Self>, entries: Vec<Entry>) -> Result<(), CallError> {
-        self.with_instance(async move |instance| instance.put(entries).await).await
+        let [_, put] = self.entries()?;
+        self.with_instance(async move |instance| instance.put(put, entries).await).await
+    }
+
+    fn entries(&self) -> Result<[ComponentExportIndex; 2], CallError> {
+        self.plugin().exports.entries.ok_or(CallError::NotExported(ENTRIES_INTERFACE))
     }
 
     /// Lets the plugin do its work at an interval; see `tick` in `entries.wit`.
@@ -51,21 +60,27 @@ impl Pool {
     ///
     /// [`CallError::NotExported`], and any other.
     pub async fn tick(self: &Rc<Self>) -> Result<(), CallError> {
-        let Some(turn) = self.tick_turn().await else {
+        let tick = self.plugin().exports.tick;
+        let tick = tick.ok_or(CallError::NotExported(PERIODIC_INTERFACE))?;
+        let Some(turn) = self.tick_turn().await? else {
             let why = "the work that it began before goes on for longer than --call-time-max";
             return Err(CallError::Refused(Refusal::Other(why.into())));
         };
-        let tick = async move |instance: &mut Instance| {
+        let work = async move |instance: &mut Instance| {
             let _turn = turn;
-            instance.tick().await
+            instance.tick(tick).await
         };
-        self.with_instance(tick).await
+        self.with_instance(work).await
     }
 }
 
 impl Instance {
-    async fn list(&mut self, cursor: Option<String>, entries_max: u32) -> Result<Page, CallError> {
-        let [list, _] = self.entries()?;
+    async fn list(
+        &mut self,
+        list: ComponentExportIndex,
+        cursor: Option<String>,
+        entries_max: u32,
+    ) -> Result<Page, CallError> {
         let answer: Result<Page, Error> =
             self.invoke(("list", list), (cursor, entries_max)).await?;
         let page = answer.map_err(refused)?;
@@ -82,21 +97,18 @@ impl Instance {
         Err(self.break_of_contract(broken))
     }
 
-    async fn put(&mut self, entries: Vec<Entry>) -> Result<(), CallError> {
-        let [_, put] = self.entries()?;
+    async fn put(
+        &mut self,
+        put: ComponentExportIndex,
+        entries: Vec<Entry>,
+    ) -> Result<(), CallError> {
         let answer: Result<(), Error> = self.invoke(("put", put), (entries,)).await?;
         answer.map_err(refused)
     }
 
-    async fn tick(&mut self) -> Result<(), CallError> {
-        let tick = self.plugin().exports.tick;
-        let tick = tick.ok_or(CallError::NotExported(PERIODIC_INTERFACE))?;
+    async fn tick(&mut self, tick: ComponentExportIndex) -> Result<(), CallError> {
         let answer: Result<(), String> = self.invoke(("tick", tick), ()).await?;
         answer.map_err(|why| CallError::refused(Refusal::Other(why)))
-    }
-
-    fn entries(&self) -> Result<[wasmtime::component::ComponentExportIndex; 2], CallError> {
-        self.plugin().exports.entries.ok_or(CallError::NotExported(ENTRIES_INTERFACE))
     }
 }
 

@@ -1,7 +1,7 @@
 //! One instance of a plugin in a store of its own, called within limits.
 
 use std::{
-    fmt,
+    fmt, mem,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -68,7 +68,7 @@ impl Instance {
             let mut store = store(&plugin, shared, turns)?;
             store.data_mut().takes_turns = takes_turns;
             yield_while_computing(&mut store);
-            account_for_host_calls(&mut store);
+            account_for_host_calls(&mut store, plugin.waits());
             let instance = plugin.pre.instance_pre().instantiate_async(&mut store).await?;
             Self::with_exports(plugin, store, &instance)
         };
@@ -158,11 +158,6 @@ impl Instance {
             Operation::Reset => self.reset.call(store, (key,)).map(as_zero),
         };
         self.end_call(answer)
-    }
-
-    /// The plugin that it is one of.
-    pub(super) fn plugin(&self) -> &Plugin {
-        &self.plugin
     }
 
     /// Calls a function that is called so rarely that it is looked up each time.
@@ -321,17 +316,22 @@ fn stop_when_allowance_is_used_up(store: &mut Store<State>) {
 }
 
 /// Bounds the calls of the host, and counts the time between them as computing; waiting inside one,
-/// or for the event loop at a tick, is not.
-fn account_for_host_calls(store: &mut Store<State>) {
-    store.call_hook(|mut store, hook| {
+/// or for the event loop at a tick, is not. Where none of them `waits`, what they take is computing too.
+fn account_for_host_calls(store: &mut Store<State>, waits: bool) {
+    store.call_hook(move |mut store, hook| {
         let state = store.data_mut();
-        if hook.exiting_host() {
-            state.computing_since = Instant::now();
-            return Ok(());
+        let now = Instant::now();
+        let since = mem::replace(&mut state.computing_since, now);
+        let is_computing = match hook {
+            CallHook::CallingWasm => false,
+            CallHook::ReturningFromHost => !waits,
+            CallHook::CallingHost | CallHook::ReturningFromWasm => true,
+        };
+        if is_computing {
+            // More than a tick at a time means that this thread was not running.
+            let computed = now.duration_since(since).min(TICK);
+            state.computing_left = state.computing_left.saturating_sub(computed);
         }
-        // More than a tick at a time means that this thread was not running.
-        let computed = state.computing_since.elapsed().min(TICK);
-        state.computing_left = state.computing_left.saturating_sub(computed);
         if matches!(hook, CallHook::CallingHost) {
             state.host_calls_left =
                 state.host_calls_left.checked_sub(1).ok_or(HostCallsExceeded)?;

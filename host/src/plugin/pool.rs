@@ -39,6 +39,9 @@ const TAKES_TURNS: bool = true;
 /// How long a call waits before it is begun, while calls compute for long. Those that wait for longer are shed.
 const OVERLOAD_WAIT_MAX: Duration = Duration::from_secs(1);
 
+/// How many calls were broken off, and why not all of them.
+pub type BrokenOff = (usize, Result<(), String>);
+
 /// How long calls that are broken off may take to end, which they do when their thread comes to it.
 pub const BREAK_OFF_TIME_MAX: Duration = Duration::from_secs(5);
 
@@ -148,17 +151,15 @@ impl Pool {
     /// former there were. What they held is let go; work that a thread does for them already, such as a
     /// write to a file, may still be done afterwards.
     ///
-    /// # Errors
-    ///
-    /// That some have not ended within [`BREAK_OFF_TIME_MAX`].
-    pub async fn break_off(&self) -> Result<usize, String> {
+    /// It fails where some have not ended within [`BREAK_OFF_TIME_MAX`].
+    pub async fn break_off(&self) -> BrokenOff {
         let before = self.under_way.broken_off.get();
         self.under_way.breaking_off.notify_waiters();
-        timeout(BREAK_OFF_TIME_MAX, self.drained()).await.map_err(|_| {
+        let ended = timeout(BREAK_OFF_TIME_MAX, self.drained()).await.map_err(|_| {
             let name = self.plugin.name();
             format!("calls of {name} did not end within {BREAK_OFF_TIME_MAX:?} of being broken off")
-        })?;
-        Ok(self.under_way.broken_off.get() - before)
+        });
+        (self.under_way.broken_off.get() - before, ended)
     }
 
     /// Reads the default counter, to see whether the storage answers within `time_max`, and has room.
@@ -170,10 +171,6 @@ impl Pool {
     ///
     /// Why there is no value.
     pub async fn look(self: &Rc<Self>, time_max: Duration) -> Result<i64, String> {
-        if self.is_prompt() {
-            let answer = self.call_prompt(Operation::Get, DEFAULT_KEY.to_owned());
-            return answer.map_err(|error| error.to_string());
-        }
         let Look { began, mut outcome } = self.looking();
         let answered = timeout_at(began + time_max, outcome.wait_for(Option::is_some)).await;
         match answered.map(|outcome| outcome.ok()?.clone()) {
@@ -190,10 +187,18 @@ impl Pool {
     fn begin_look(self: &Rc<Self>) -> Look {
         let (told, outcome) = watch::channel(None);
         let look = async |instance: &mut Instance| instance.look(DEFAULT_KEY.to_owned()).await;
-        let call = self.run(self.begin(), !TAKES_TURNS, look);
+        let call = (!self.is_prompt()).then(|| self.run(self.begin(), !TAKES_TURNS, look));
         let this = self.clone();
         task::spawn_local(async move {
-            let outcome = match ended(call.await) {
+            let value = match call {
+                Some(call) => ended(call.await),
+                None => {
+                    // So that the event loop looks for input between two of them.
+                    task::yield_now().await;
+                    this.call_prompt(Operation::Get, DEFAULT_KEY.to_owned())
+                }
+            };
+            let outcome = match value {
                 Ok(value) => this.check_room().await.map(|()| value),
                 Err(error) => Err(error.to_string()),
             };
@@ -275,10 +280,17 @@ impl Pool {
         })
     }
 
-    /// The right to tick; none where the tick before goes on for longer than a call may.
-    pub(super) async fn tick_turn(&self) -> Option<OwnedSemaphorePermit> {
-        let turn = self.tick_turn.clone().acquire_owned();
-        timeout(self.plugin.limits.call_time(), turn).await.ok()?.ok()
+    /// The right to tick, which a swap waits for; none where the tick before goes on for longer than a call may.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError::HeldBackTooLong`] where it is broken off.
+    pub(super) async fn tick_turn(&self) -> Result<Option<OwnedSemaphorePermit>, CallError> {
+        let _under_way = self.begin();
+        match self.in_time(self.tick_turn.clone().acquire_owned()).await {
+            Err(CallError::QueuedTooLong) => Ok(None),
+            turn => Ok(turn?.ok()),
+        }
     }
 
     /// Whether calls are made straight away: they never wait, are not allowed to compute for longer than a
@@ -326,7 +338,7 @@ impl Pool {
 
     /// Says why files can't be written, where the plugin has some and that is so.
     async fn explain(&self, error: CallError) -> CallError {
-        match self.of_directory(LazyDirectory::look_for_room).await {
+        match self.of_directory(LazyDirectory::why_no_room).await {
             Some(Err(errno)) => error.because(errno),
             _ => error,
         }
@@ -338,7 +350,12 @@ impl Pool {
     ///
     /// Why there is none.
     async fn check_room(&self) -> Result<(), String> {
-        self.of_directory(LazyDirectory::check_room).await.unwrap_or(Ok(()))
+        let looked = self.of_directory(LazyDirectory::check_room);
+        let time_max = self.plugin.limits.call_time();
+        match timeout(time_max, looked).await {
+            Ok(looked) => looked.unwrap_or(Ok(())),
+            Err(_) => Err(format!("the directory of its files did not answer within {time_max:?}")),
+        }
     }
 
     /// Looks at the directory that the plugin is lent, if it is, on a thread that serves nobody.

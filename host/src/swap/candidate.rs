@@ -161,7 +161,13 @@ impl Candidates {
     async fn load(&self, setup: &Arc<Setup>, known: KnownPlugin) -> Result<Arc<Plugin>, SwapError> {
         let setup = setup.clone();
         let (looked_up, wanted) = (setup.clone(), known.clone());
-        let ready = task::spawn_blocking(move || looked_up.ready(&wanted)).await;
+        let ready = task::spawn_blocking(move || looked_up.ready(&wanted));
+        let Ok(ready) = timeout(READ_TIME_MAX, ready).await else {
+            return Err(SwapError::Refused(format!(
+                "can't load the plugin {}: it was not read within {READ_TIME_MAX:?}",
+                known.name
+            )));
+        };
         if let Some(plugin) = ready.unwrap_or_default() {
             return Ok(plugin);
         }

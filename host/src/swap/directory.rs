@@ -24,6 +24,10 @@ use crate::plugin::{catalog, generation::Trigger};
 /// Time between two looks.
 pub const INTERVAL: Duration = Duration::from_millis(500);
 
+/// Longest time until the next look after swaps that could not be made just then, and may have held calls back. Each time
+/// it is twice as long as before.
+const RETRY_INTERVAL_MAX: Duration = Duration::from_secs(60);
+
 /// What tells by a glance whether a file may have changed: size, inode and time of the last change.
 /// The time of the last modification can be set back.
 type Glance = (u64, u64, i64, i64);
@@ -32,7 +36,9 @@ type Glance = (u64, u64, i64, i64);
 /// a setting of the generation that serves.
 pub async fn watch(status: Arc<Status>, swaps: SwapHandle) {
     let mut known = Known::default();
+    let mut interval = INTERVAL;
     loop {
+        let mut is_retried = false;
         let directory = status.active().setup.settings().0.plugin_dir.clone();
         if let Some(directory) = &directory {
             let files = glance(directory.clone()).await;
@@ -43,10 +49,12 @@ pub async fn watch(status: Arc<Status>, swaps: SwapHandle) {
                 // How it went is in the log.
                 if let Err(SwapError::NotNow(_)) = swap.await {
                     known.forget(&path);
+                    is_retried = true;
                 }
             }
         }
-        sleep(INTERVAL).await;
+        interval = if is_retried { (interval * 2).min(RETRY_INTERVAL_MAX) } else { INTERVAL };
+        sleep(interval).await;
     }
 }
 

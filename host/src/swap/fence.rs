@@ -82,7 +82,7 @@ impl Fence<'_> {
         let too_long = self.too_long();
         let deadline = Deadline::after(self.pause_max, too_long.clone());
         let closed = async {
-            let closed = self.threads.all(Step::Close(self.pause_max)).await;
+            let (_, closed) = self.threads.all(Step::Close(self.pause_max)).await;
             closed.map_err(SwapError::Refused)?;
             tick(self.old).await.map_err(|why| {
                 SwapError::Refused(format!(
@@ -105,7 +105,7 @@ impl Fence<'_> {
         let held_max = self.pause_max + 2 * (FORCED_TIME_MIN + BREAK_OFF_TIME_MAX) + PROBE_TIME_MAX;
         let made = async {
             match timeout(self.pause_max, self.threads.all(Step::Close(held_max))).await {
-                Ok(closed) => drop(closed.map_err(SwapError::Refused)?),
+                Ok((_, closed)) => closed.map_err(SwapError::Refused)?,
                 Err(_) => self.break_off(forced).await?,
             }
             self.last_work(deadline.left().max(FORCED_TIME_MIN), forced).await?;
@@ -131,9 +131,9 @@ impl Fence<'_> {
     }
 
     async fn break_off(&self, forced: &mut Forced) -> Result<(), SwapError> {
-        let broken_off = self.threads.all(Step::BreakOff).await;
-        forced.broken_off += broken_off.map_err(SwapError::NotNow)?;
-        Ok(())
+        let (calls, ended) = self.threads.all(Step::BreakOff).await;
+        forced.broken_off += calls;
+        ended.map_err(SwapError::NotNow)
     }
 
     fn too_long(&self) -> String {

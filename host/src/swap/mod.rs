@@ -175,16 +175,21 @@ impl Swapper {
         self.status.published(Arc::new(next));
         let published = Instant::now();
         let publish = Step::Publish { drain_max: self.settings.drain_max(), force };
-        match self.threads.all(publish).await {
-            Ok(broken_off) => forced.broken_off += broken_off,
-            // A thread that has ended, because the host is stopping, serves nobody.
-            Err(why) => tracing::warn!("the plugin before goes on: {why}"),
+        let (calls, ended) = self.threads.all(publish).await;
+        forced.broken_off += calls;
+        // A thread that has ended, because the host is stopping, serves nobody.
+        if let Err(why) = ended {
+            tracing::warn!("the plugin before goes on: {why}");
         }
         let (paused, drained) = (began.elapsed(), published.elapsed());
         let left = handover.finish().await;
         // Such as a listing that did not end.
-        if force && let Err(why) = old.break_off().await {
-            tracing::warn!("the plugin before goes on: {why}");
+        if force {
+            let (calls, ended) = old.break_off().await;
+            forced.broken_off += calls;
+            if let Err(why) = ended {
+                tracing::warn!("the plugin before goes on: {why}");
+            }
         }
         let paused = if fenced { paused } else { Duration::ZERO };
         let forced = force.then_some(forced);
@@ -194,10 +199,10 @@ impl Swapper {
     /// Makes a pool and an instance on each thread.
     async fn make_ready(&self, candidate: &Candidate) -> Result<(), SwapError> {
         let steps = self.threads.all(Step::Prepare(candidate.plugin.clone()));
-        let outcome = timeout(PREPARE_TIME_MAX, steps).await.unwrap_or_else(|_| {
-            Err(format!("an instance was not made within {PREPARE_TIME_MAX:?} on each thread"))
-        });
-        outcome.map(drop).map_err(SwapError::Refused)
+        let too_late =
+            || Err(format!("an instance was not made within {PREPARE_TIME_MAX:?} on each thread"));
+        let made = timeout(PREPARE_TIME_MAX, steps).await;
+        made.map_or_else(|_| too_late(), |(_, made)| made).map_err(SwapError::Refused)
     }
 }
 

@@ -174,6 +174,18 @@ fn neither_work_nor_a_look_that_never_ends_is_waited_for_once_another_plugin_ser
 }
 
 #[test]
+fn work_that_waits_for_the_one_before_is_not_begun_when_that_is_broken_off() {
+    let sandbox = Sandbox::new();
+    let tally = start(&sandbox, &[&["--call-time-max", "2000", "--tick-interval", "10"]]);
+    behave(&tally, "tick", 1);
+    wait_until("its work takes too long", || sandbox.stderr().contains("at an interval failed"));
+    let swapped = force(&tally, "shared-memory-atomic", json!({}));
+    assert_eq!(swapped.status, 200, "{swapped:?}");
+    // That one, and the last work before the swap.
+    assert_eq!(ask(tally.address(), "GET /counters/sleeping").count(), 2);
+}
+
+#[test]
 fn a_forced_carry_from_a_plugin_that_does_not_list_breaks_nothing_off_and_names_the_way_out() {
     let sandbox = Sandbox::new();
     let tally = start(&sandbox, &[&HOURLY, &["--call-time-max", "500"]]);

@@ -59,6 +59,18 @@ fn a_plugin_that_misbehaves_costs_its_own_caller_an_error_and_the_next_call_succ
 }
 
 #[test]
+fn time_in_functions_of_the_host_that_never_wait_is_time_that_a_call_computes() {
+    for ms in ["50", "100"] {
+        let sandbox = Sandbox::new();
+        let limits = ["--workers", "1", "--call-cpu-max", ms, "--call-time-max", "10000"];
+        let tally = start_guest(&sandbox, GUESTS[1], &limits);
+        let answer = increment(&tally, "scan");
+        assert_eq!((answer.status, answer.problem().as_str()), (500, "plugin-trapped"), "{ms} ms");
+        assert!(answer.body.contains("--call-cpu-max"), "{}", answer.body);
+    }
+}
+
+#[test]
 fn a_plugin_that_takes_all_names_of_locks_takes_them_from_itself_alone() {
     let sandbox = Sandbox::new();
     let tally = start(&sandbox, &["--workers", "1"]);

@@ -10,11 +10,11 @@
 //! instance of a generation.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     fs::File,
     io,
     os::unix::fs::OpenOptionsExt,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, OnceLock, PoisonError, Weak},
     time::Duration,
 };
@@ -78,16 +78,33 @@ pub struct LockScope {
     queues: Mutex<HashMap<String, Weak<Queue>>>,
 }
 
+/// For each lock file, what is held for the one thread of this process that may wait for it in the kernel.
+static WAITERS: Mutex<BTreeMap<PathBuf, Weak<AsyncMutex<()>>>> = Mutex::new(BTreeMap::new());
+
 /// Those in this process who want one lock, for as long as one of them has it open.
-#[derive(Default)]
 struct Queue {
     /// Who competes for the file; several at once when they share it.
     turns: Arc<RwLock<()>>,
-    /// Held for the one thread that may wait in the kernel. Taken after a turn.
+    /// Held for the one thread that may wait in the kernel, also for other scopes. Taken after a turn.
     thread: Arc<AsyncMutex<()>>,
     /// The lock file that was opened first, by device and inode. Another one in its place would not exclude those who
     /// have this one locked.
     lock_file: OnceLock<(u64, u64)>,
+}
+
+impl Queue {
+    /// An empty queue for the lock file at `path`.
+    fn new(path: &Path) -> Self {
+        let mut waiters = WAITERS.lock().unwrap_or_else(PoisonError::into_inner);
+        waiters.retain(|_, waiter| waiter.strong_count() > 0);
+        let known = waiters.get(path).and_then(Weak::upgrade);
+        let thread = known.unwrap_or_else(|| {
+            let thread = Arc::default();
+            waiters.insert(path.to_path_buf(), Arc::downgrade(&thread));
+            thread
+        });
+        Self { turns: Arc::default(), thread, lock_file: OnceLock::new() }
+    }
 }
 
 impl LockScope {
@@ -117,7 +134,7 @@ impl LockScope {
         let path = own
             .cloned()
             .unwrap_or_else(|| self.directory.join(format!("{}.{name}.lock", self.prefix)));
-        let queue = self.queue(name)?;
+        let queue = self.queue(name, &path)?;
         let files = Arc::new(LockFiles { queue, path, is_made, spare: Mutex::default() });
         if is_made {
             files.put_back(files.open()?);
@@ -126,7 +143,7 @@ impl LockScope {
     }
 
     /// The queue of the lock called `name`: the one that others have, or a new one.
-    fn queue(&self, name: &str) -> Result<Arc<Queue>, LockError> {
+    fn queue(&self, name: &str, path: &Path) -> Result<Arc<Queue>, LockError> {
         let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(queue) = queues.get(name).and_then(Weak::upgrade) {
             return Ok(queue);
@@ -137,7 +154,7 @@ impl LockScope {
                 "the plugin has {NAMES_MAX} locks open, which is the most"
             )));
         }
-        let queue = Arc::default();
+        let queue = Arc::new(Queue::new(path));
         queues.insert(name.to_owned(), Arc::downgrade(&queue));
         Ok(queue)
     }

@@ -144,13 +144,16 @@ fn pass_on(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
     let Some(before) = BEFORE.get() else { return };
     let handler = before.sa_sigaction;
     // SAFETY: what was installed before has the signature that its flags tell. Where there was none, the signal gets its default
-    // action back, and comes again by itself when the access is repeated, or is sent again.
+    // action back, and comes again by itself when the access is repeated. One that somebody sent does not, so it is sent again:
+    // Rust's own handler would put the default action in the place of ours, and let the process go on without it.
     unsafe {
-        if handler == libc::SIG_DFL || handler == libc::SIG_IGN {
-            libc::sigaction(signal, before, ptr::null_mut());
-            if (*info).si_code <= 0 {
+        if (*info).si_code <= 0 {
+            if handler != libc::SIG_IGN {
+                libc::signal(signal, libc::SIG_DFL);
                 libc::raise(signal);
             }
+        } else if handler == libc::SIG_DFL || handler == libc::SIG_IGN {
+            libc::sigaction(signal, before, ptr::null_mut());
         } else if before.sa_flags & libc::SA_SIGINFO != 0 {
             type Handler = extern "C" fn(c_int, *mut libc::siginfo_t, *mut c_void);
             mem::transmute::<usize, Handler>(handler)(signal, info, context);
@@ -166,21 +169,33 @@ mod tests {
 
     use super::*;
 
-    /// Set for the process that is to end by a fault.
-    const FAULT: &str = "TALLY_TEST_FAULT";
+    /// Set for the process that is to end, to how it is to.
+    const END: &str = "TALLY_TEST_END";
 
     #[test]
     fn a_fault_that_is_not_in_a_guarded_mapping_ends_the_process_as_before() {
-        if std::env::var_os(FAULT).is_some() {
-            return fault_outside();
+        match std::env::var(END).as_deref() {
+            Ok("fault") => return fault_outside(),
+            Ok(_) => return send_signal(),
+            Err(_) => {}
         }
         use std::os::unix::process::ExitStatusExt;
-        let output = Command::new(std::env::current_exe().unwrap())
-            .args(["a_fault_that_is_not_in_a_guarded_mapping", "--nocapture"])
-            .env(FAULT, "1")
-            .output()
+        for end in ["fault", "sent"] {
+            let output = Command::new(std::env::current_exe().unwrap())
+                .args(["a_fault_that_is_not_in_a_guarded_mapping", "--nocapture"])
+                .env(END, end)
+                .output()
+                .unwrap();
+            assert_eq!(output.status.signal(), Some(libc::SIGBUS), "{end}: {output:?}");
+        }
+    }
+
+    /// Sends itself the signal of a fault, as anybody of the same user could.
+    fn send_signal() {
+        let guarded = Guarded::new(usize::MAX - 4096, 4096).unwrap();
+        rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::BUS)
             .unwrap();
-        assert_eq!(output.status.signal(), Some(libc::SIGBUS), "{output:?}");
+        unreachable!("it goes on beside {guarded:?}");
     }
 
     /// Reads beyond the end of a mapped file that nobody guards.

@@ -2,6 +2,7 @@
 
 use std::{
     fs::{self, File},
+    io::Write,
     os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink},
     path::{Path, PathBuf},
     sync::{
@@ -12,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::fs::{CWD, FileType, Mode};
+use rustix::fs::{CWD, FallocateFlags, FileType, Mode};
 
 use super::{CellError, Region};
 
@@ -36,6 +37,17 @@ fn refusal(path: &Path) -> String {
 
 fn shorten(path: &Path, bytes: u64) {
     File::options().write(true).open(path).unwrap().set_len(bytes).unwrap();
+}
+
+/// The content of another region.
+fn another() -> Vec<u8> {
+    let (_dir, path, _region) = region();
+    fs::read(path).unwrap()
+}
+
+/// Overwrites the beginning of what is there.
+fn write(path: &Path, content: &[u8]) {
+    File::options().write(true).open(path).unwrap().write_all(content).unwrap();
 }
 
 fn set_mode(path: &Path, mode: u32) {
@@ -97,7 +109,7 @@ fn a_region_that_is_truncated_is_refused_from_then_on_and_others_go_on() {
 #[test]
 fn a_region_that_is_not_the_file_at_its_path_or_can_be_changed_by_others_is_refused() {
     type Change = fn(&Path);
-    let changes: [(Change, &str); 6] = [
+    let changes: [(Change, &str); 8] = [
         (|path| fs::remove_file(path).unwrap(), "was removed"),
         (|path| fs::rename(path, path.with_extension("old")).unwrap(), "was removed"),
         (
@@ -108,6 +120,8 @@ fn a_region_that_is_not_the_file_at_its_path_or_can_be_changed_by_others_is_refu
             "was replaced",
         ),
         (|path| shorten(path, 300_000), "was truncated"),
+        (|path| write(path, &[0; 4096]), "was overwritten"),
+        (|path| write(path, &another()), "was overwritten"),
         (|path| set_mode(path, 0o620), "its mode is 0620"),
         (|path| chown(path, Some(NOBODY), None).unwrap(), "it belongs to user 65534"),
     ];
@@ -137,6 +151,22 @@ fn a_region_that_is_removed_is_not_made_again_beside_one_that_nobody_has_used_si
     drop(region);
     refusal(&path);
     assert!(!path.exists());
+}
+
+#[test]
+fn memory_is_set_aside_for_the_holes_of_a_region_that_was_copied() {
+    let (_dir, path, region) = region();
+    region.store("a", 5).unwrap();
+    drop(region);
+    let blocks = || fs::metadata(&path).unwrap().blocks();
+    let whole = blocks();
+    let file = File::options().write(true).open(&path).unwrap();
+    let len = file.metadata().unwrap().len();
+    let hole = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+    rustix::fs::fallocate(&file, hole, len / 2, len / 2).unwrap();
+    assert!(blocks() < whole);
+    Region::open(&path, CAPACITY).unwrap();
+    assert_eq!(blocks(), whole);
 }
 
 #[test]

@@ -86,7 +86,11 @@ impl CompileCache {
         for (idx, (_, len, path)) in entries.iter().rev().enumerate() {
             bytes += len;
             if idx >= ENTRIES_MAX || bytes > BYTES_MAX {
-                fs::remove_file(path)?;
+                match fs::remove_file(path) {
+                    // Another host has made room at the same time.
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                    removed => removed?,
+                }
             }
         }
         Ok(())

@@ -61,7 +61,8 @@ impl Limits {
         limit(Resource::Data, self.memory_bytes, self.memory_bytes)?;
         // The first second beyond it ends the process by a signal that says why.
         limit(Resource::Cpu, self.cpu_seconds, self.cpu_seconds + 1)?;
-        limit(Resource::Core, 0, 0)?;
+        // No dump, not even to a program that the kernel would start for it: only 1 keeps it from that, see core(5).
+        limit(Resource::Core, 1, 1)?;
         limit(Resource::Fsize, 0, 0)
     }
 }

@@ -51,6 +51,22 @@ pub fn make(path: &Path, bytes: u64) -> io::Result<Unnamed> {
     Ok(file)
 }
 
+/// Sets memory aside for the `bytes` of a file that has as many already, but may have holes: it was copied, for example.
+///
+/// # Errors
+///
+/// When there is no room.
+pub fn set_aside(file: &File, bytes: u64) -> io::Result<()> {
+    match rustix::fs::fallocate(file, FallocateFlags::KEEP_SIZE, 0, bytes) {
+        // Without holes nothing would have been done.
+        Ok(()) | Err(Errno::OPNOTSUPP) => Ok(()),
+        Err(errno) => Err(io::Error::other(format!(
+            "{bytes} bytes can't be set aside for it: {}; make room, or set --shared-memory-dir elsewhere",
+            words(errno)
+        ))),
+    }
+}
+
 /// A file that others do not find yet.
 pub struct Unnamed {
     pub file: File,

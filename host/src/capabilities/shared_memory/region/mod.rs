@@ -36,6 +36,8 @@ const VERSION_WORD: usize = 1;
 const CAPACITY_WORD: usize = 2;
 const SEED_WORDS: [usize; 2] = [3, 4];
 const KEYS_WORD: usize = 5;
+/// The words at the beginning that are written once.
+const FIXED_WORDS: usize = KEYS_WORD;
 
 /// Fewest and most keys that a region may be made for.
 pub const CAPACITY_RANGE: std::ops::RangeInclusive<u32> = 1..=16_777_216;
@@ -63,9 +65,8 @@ pub enum CellError {
 /// A mapped region.
 pub struct Region {
     words: MappedWords,
+    /// Has the file, whose lock protects the addition and removal of keys.
     watch: Arc<Watch>,
-    /// Held open for its lock, which protects the addition and removal of keys.
-    file: File,
     /// The file's lock is one for the whole process, so its threads need one among themselves.
     adding: Mutex<()>,
     seed: [u64; 2],
@@ -95,12 +96,12 @@ impl Region {
     }
 
     fn try_open(path: &Path, capacity: u32) -> io::Result<Self> {
-        if watch::was_lost(path) {
-            return Err(io::Error::other(
-                "it was lost while this host used it; restart the hosts that share it",
-            ));
-        }
+        let check_not_lost = || {
+            let why = "it was lost while this host used it; restart the hosts that share it";
+            if watch::was_lost(path) { Err(io::Error::other(why)) } else { Ok(()) }
+        };
         for _ in 0..OPEN_TRIES_MAX {
+            check_not_lost()?;
             if let Some(file) = file::open(path)? {
                 return Self::of_file(path, file).inspect(|this| this.watch.register());
             }
@@ -108,6 +109,8 @@ impl Region {
             write_header(&new.file, capacity)?;
             let this = Self::of_file(path, new.file.try_clone()?)?;
             if new.link(path)? {
+                // It may have been removed since it was found to be there.
+                check_not_lost()?;
                 this.watch.register();
                 return Ok(this);
             }
@@ -119,18 +122,18 @@ impl Region {
     fn of_file(path: &Path, file: File) -> io::Result<Self> {
         let capacity = read_capacity(&file)?;
         let len = words(capacity);
-        let words = MappedWords::new(&file, len).map_err(|error| match error.kind() {
-            io::ErrorKind::UnexpectedEof => io::Error::other(format!(
-                "it was truncated: it has fewer than the {} bytes that its table takes; restore it, or remove it, which gives \
-                 up the counts in it",
-                len * WORD_BYTES
-            )),
-            _ => io::Error::other(format!("its table can't be mapped: {error}")),
+        let bytes = (len * WORD_BYTES) as u64;
+        let words = map(&file, len, || {
+            format!(
+                "it was truncated: it has fewer than the {bytes} bytes that its table takes; restore it, or remove it, which \
+                 gives up the counts in it"
+            )
         })?;
-        let watch = Watch::new(path, &rustix::fs::fstat(&file)?, (len * WORD_BYTES) as u64);
+        file::set_aside(&file, bytes)?;
+        let watch = Watch::new(path, file, bytes)?;
         let seed = SEED_WORDS.map(|idx| words[idx].load(Ordering::Acquire));
         let slot_mask = slots(capacity) - 1;
-        let this = Self { words, watch, file, adding: Mutex::new(()), seed, capacity, slot_mask };
+        let this = Self { words, watch, adding: Mutex::new(()), seed, capacity, slot_mask };
         this.reserve().map_err(|_| io::Error::other("its table is damaged, or locked"))?;
         Ok(this)
     }
@@ -166,7 +169,7 @@ impl Region {
         self.watch.check().map_err(CellError::Unavailable)?;
         let done = step();
         if self.words.is_lost() {
-            return Err(CellError::Unavailable(self.watch.truncated()));
+            return Err(CellError::Unavailable(self.watch.faulted()));
         }
         done
     }
@@ -175,9 +178,10 @@ impl Region {
     fn write<T>(&self, step: impl FnOnce() -> Result<T, CellError>) -> Result<T, CellError> {
         self.watch.check().map_err(CellError::Unavailable)?;
         let done = step();
-        if self.words.is_lost() {
+        let is_begun = !matches!(done, Err(CellError::InvalidKey | CellError::TableLocked));
+        if is_begun && self.words.is_lost() {
             // What was changed before others met the end of the file may still be seen by hosts that have not.
-            return Err(CellError::OutcomeUnknown(self.watch.truncated()));
+            return Err(CellError::OutcomeUnknown(self.watch.faulted()));
         }
         done
     }
@@ -265,6 +269,16 @@ fn words(capacity: u32) -> usize {
     HEADER_WORDS + slots(capacity) * SLOT_WORDS
 }
 
+/// Maps the first `len` words of a file, or says that it is `too_short`.
+fn map(file: &File, len: usize, too_short: impl FnOnce() -> String) -> io::Result<MappedWords> {
+    MappedWords::new(file, len).map_err(|error| {
+        io::Error::other(match error.kind() {
+            io::ErrorKind::UnexpectedEof => too_short(),
+            _ => format!("it can't be mapped: {error}"),
+        })
+    })
+}
+
 /// Checks the header of a region; returns its capacity.
 fn read_capacity(file: &File) -> io::Result<u32> {
     let why = match file.metadata()?.len() {
@@ -273,7 +287,7 @@ fn read_capacity(file: &File) -> io::Result<u32> {
         }
         _ => "it is not a Tally region: it is too short",
     };
-    let header = MappedWords::new(file, HEADER_WORDS).map_err(|_| io::Error::other(why))?;
+    let header = map(file, HEADER_WORDS, || why.into())?;
     let word = |idx: usize| header[idx].load(Ordering::Acquire);
     if word(MAGIC_WORD) != MAGIC {
         return Err(io::Error::other(

@@ -118,7 +118,7 @@ impl Region {
 
     fn lock(&self) -> Result<(MutexGuard<'_, ()>, FileLock<'_>), CellError> {
         let among_threads = self.adding.lock().unwrap_or_else(PoisonError::into_inner);
-        let locked = FileLock::take(&self.file, TABLE_LOCK_WAIT).ok().flatten();
+        let locked = FileLock::take(self.watch.file(), TABLE_LOCK_WAIT).ok().flatten();
         Ok((among_threads, locked.ok_or(CellError::TableLocked)?))
     }
 

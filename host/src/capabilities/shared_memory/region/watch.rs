@@ -1,6 +1,9 @@
 //! Whether the file at a region's path is still the one that is mapped, and nobody else's.
 
 use std::{
+    fs::File,
+    io,
+    os::unix::fs::FileExt,
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, OnceLock, PoisonError, Weak,
@@ -9,11 +12,11 @@ use std::{
 };
 
 use rustix::{
-    fs::Stat,
     io::Errno,
     time::{ClockId, clock_gettime},
 };
 
+use super::{FIXED_WORDS, WORD_BYTES};
 use crate::capabilities::{os_error::words, ownership};
 
 /// How long the file counts as unchanged after a look at it, in milliseconds, to which a tick of the kernel's coarse clock
@@ -29,26 +32,46 @@ static LOST: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 
 /// What to do about a loss.
 const RESTART: &str = "see what became of it, and restart the hosts that share it";
+/// What to do where a damaged file is left.
+const RESTORE: &str = "stop whoever uses it, remove it, which gives up what is left of them, or restore it, and restart the hosts that \
+                       share it";
+
+type Header = [u8; FIXED_WORDS * WORD_BYTES];
 
 /// The file of a region, as it was when it was mapped.
 pub struct Watch {
     path: PathBuf,
+    file: File,
     device_and_inode: (u64, u64),
     bytes: u64,
+    /// The part of its header that never changes.
+    header: Header,
     looked_at_ms: AtomicU64,
     lost: OnceLock<String>,
 }
 
 impl Watch {
-    /// Watches the file at `path`, which is `file` and has at least `bytes`.
-    pub fn new(path: &Path, file: &Stat, bytes: u64) -> Arc<Self> {
-        Arc::new(Self {
+    /// Watches `file`, which is or will be at `path` and has at least `bytes`.
+    ///
+    /// # Errors
+    ///
+    /// When it can't be read.
+    pub fn new(path: &Path, file: File, bytes: u64) -> io::Result<Arc<Self>> {
+        let stat = rustix::fs::fstat(&file)?;
+        Ok(Arc::new(Self {
             path: path.to_path_buf(),
-            device_and_inode: (file.st_dev, file.st_ino),
+            header: header(&file)?,
+            file,
+            device_and_inode: (stat.st_dev, stat.st_ino),
             bytes,
             looked_at_ms: AtomicU64::new(0),
             lost: OnceLock::new(),
-        })
+        }))
+    }
+
+    /// The file, held open for its lock.
+    pub fn file(&self) -> &File {
+        &self.file
     }
 
     /// Has [`was_lost`] look at this one too; to be called when the file has its name.
@@ -76,14 +99,14 @@ impl Watch {
         Ok(())
     }
 
-    /// Says that the file was truncated.
-    pub fn truncated(&self) -> String {
-        self.lose(
-            "was truncated while it was used, and its counts are lost or incomplete",
-            &format!(
-                "remove it, which gives up what is left of them, or restore it; then {RESTART}"
-            ),
-        )
+    /// Says why an access to the mapped file failed.
+    pub fn faulted(&self) -> String {
+        self.look().err().unwrap_or_else(|| {
+            self.lose(
+                "could not be read or written, as where memory or the disk is full or fails",
+                &format!("mend that; then {RESTART}"),
+            )
+        })
     }
 
     #[cold]
@@ -97,11 +120,7 @@ impl Watch {
             }
             // It may be the same, so this is no loss, and looked at again.
             Err(errno) => {
-                return Err(format!(
-                    "can't look at the shared-memory region {}: {}",
-                    self.path.display(),
-                    words(errno)
-                ));
+                return Err(self.not_seen(&words(errno)));
             }
         };
         if (stat.st_dev, stat.st_ino) != self.device_and_inode {
@@ -110,12 +129,23 @@ impl Watch {
             return Err(self.lose(what, RESTART));
         }
         if u64::try_from(stat.st_size).is_ok_and(|bytes| bytes < self.bytes) {
-            return Err(self.truncated());
+            let what = "was truncated while it was used, and its counts are lost or incomplete";
+            return Err(self.lose(what, RESTORE));
         }
         ownership::check(&stat).map_err(|why| {
             let what = "is no longer its owner's alone, and its counts may have been changed: ";
             self.lose(&format!("{what}{why}"), RESTART)
-        })
+        })?;
+        let header = header(&self.file).map_err(|error| self.not_seen(&error.to_string()))?;
+        if header != self.header {
+            let what = "was overwritten while it was used, and its counts are lost or others";
+            return Err(self.lose(what, RESTORE));
+        }
+        Ok(())
+    }
+
+    fn not_seen(&self, why: &str) -> String {
+        format!("can't look at the shared-memory region {}: {why}", self.path.display())
     }
 
     fn lose(&self, what: &str, what_to_do: &str) -> String {
@@ -136,6 +166,12 @@ pub fn was_lost(path: &Path) -> bool {
     // What is found is noted below.
     same.for_each(|watch| drop(watch.look()));
     LOST.lock().unwrap_or_else(PoisonError::into_inner).contains(&path)
+}
+
+fn header(file: &File) -> io::Result<Header> {
+    let mut header = [0; FIXED_WORDS * WORD_BYTES];
+    file.read_exact_at(&mut header, 0)?;
+    Ok(header)
 }
 
 fn absolute(path: &Path) -> PathBuf {

@@ -11,6 +11,9 @@ struct HostilePrompt;
 
 impl Counter for HostilePrompt {
     fn increment(key: String, delta: i64) -> Result<i64, Error> {
+        if key == "scan" {
+            scan()?;
+        }
         misbehave(&key);
         Ok(cells::add(&key, delta)?)
     }
@@ -21,6 +24,13 @@ impl Counter for HostilePrompt {
 
     fn reset(key: String) -> Result<(), Error> {
         Ok(cells::store(&key, 0)?)
+    }
+}
+
+/// Spends its time in a function of the host.
+fn scan() -> Result<(), Error> {
+    loop {
+        cells::list(0, 1_000)?;
     }
 }
 

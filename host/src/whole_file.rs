@@ -32,7 +32,11 @@ pub fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
 }
 
 /// A name beside `path` that no other process has.
-fn temporary(path: &Path) -> io::Result<PathBuf> {
+///
+/// # Errors
+///
+/// When there are no random numbers.
+pub fn temporary(path: &Path) -> io::Result<PathBuf> {
     let mut random = [0; 8];
     rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())?;
     let mut name = OsString::from(path);

@@ -79,7 +79,11 @@ impl Guard {
     fn check(&self, uri: &Uri, headers: &HeaderMap, has_body: bool) -> Result<bool, Problem> {
         let mut hosts = headers.get_all(header::HOST).iter();
         let host = match (hosts.next(), hosts.next()) {
-            (Some(host), None) => host.to_str().ok().and_then(|host| host.parse().ok()),
+            // A target that names a host is the one that counts (RFC 9112, section 3.2.2).
+            (Some(host), None) => uri
+                .authority()
+                .cloned()
+                .or_else(|| host.to_str().ok().and_then(|host| host.parse().ok())),
             _ => return Err(Problem::missing_host()),
         };
         let host = host.filter(|host| self.is_ours(host)).ok_or_else(Problem::foreign_host)?;

@@ -12,7 +12,7 @@ mod events;
 mod exposition;
 mod guard;
 pub mod listener;
-mod places;
+pub mod places;
 mod plugins;
 pub mod settings;
 mod swaps;

@@ -23,7 +23,10 @@ const STRANGERS_MAX: usize = 128;
 const STRANGER_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// Connections at a time that have shown the token.
-const OPERATORS_MAX: usize = 256;
+const OPERATORS_MAX: usize = 64;
+
+/// Connections at a time.
+pub const CONNECTIONS_MAX: usize = STRANGERS_MAX + OPERATORS_MAX;
 
 /// The places of all connections.
 #[derive(Clone, Default)]
@@ -80,8 +83,9 @@ impl Place {
 
     /// Waits until the connection has to end, for ever if it has shown the token by then.
     pub async fn is_over(&self) {
-        let gives_way = timeout(STRANGER_TIME_MAX, self.end.notified()).await.is_ok();
-        if !gives_way && self.is_operator.get() {
+        // Whichever ends the wait: the token may have been shown at the same moment.
+        let _ = timeout(STRANGER_TIME_MAX, self.end.notified()).await;
+        if self.is_operator.get() {
             pending().await
         }
     }
@@ -124,10 +128,15 @@ mod tests {
         let over: Vec<_> = strangers.iter().map(is_over).collect();
         assert!(over[0] && !over[1..].contains(&true), "{over:?}");
         assert!(!is_over(&newest) && !is_over(&operator));
+        // One that was told to and shows the token before it hears of it stays, too.
+        strangers[1].show_token().unwrap();
+        let told = [places.take(), places.take()];
+        strangers[2].show_token().unwrap();
+        assert!(!is_over(&strangers[1]) && !is_over(&strangers[2]) && !is_over(&told[1]));
         // One that leaves by itself makes room, so nobody else has to.
         drop(newest);
         let _another = places.take();
-        assert!(!is_over(&strangers[1]));
+        assert!(!is_over(&strangers[3]));
     }
 
     #[tokio::test]

@@ -9,13 +9,12 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
-    process,
 };
 
 use anyhow::{Context, ensure};
 
 use super::Token;
-use crate::regular_file;
+use crate::{regular_file, whole_file};
 
 /// What to do where there can't be a file for it.
 const INSTEAD: &str =
@@ -110,7 +109,7 @@ fn prepare(directory: &Path) -> anyhow::Result<()> {
 
 /// Puts a locked file in its place in one step, so that nobody reads half of it.
 fn write(path: &Path, token: &Token) -> io::Result<File> {
-    let temporary = path.with_extension(format!("{}.tmp", process::id()));
+    let temporary = whole_file::temporary(path)?;
     let write = || {
         let mut file =
             OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
@@ -119,8 +118,6 @@ fn write(path: &Path, token: &Token) -> io::Result<File> {
         fs::rename(&temporary, path)?;
         Ok(file)
     };
-    // Nobody else has this process's number, so a file of this name was left behind.
-    let _ = fs::remove_file(&temporary);
     let written = write();
     if written.is_err() {
         let _ = fs::remove_file(&temporary);

@@ -135,6 +135,12 @@ impl Problem {
         Self::new(StatusCode::NOT_IMPLEMENTED, "unknown-coding", detail).close()
     }
 
+    /// CONNECT, which would leave the connection to another protocol.
+    pub(super) fn unknown_method() -> Self {
+        let detail = "CONNECT is for proxies, and this is none";
+        Self::new(StatusCode::NOT_IMPLEMENTED, "unknown-method", detail).close()
+    }
+
     /// A target that is longer than a head may be.
     pub(super) fn uri_too_long() -> Self {
         let detail = "the request's target is too long";
@@ -350,6 +356,7 @@ mod tests {
             Problem::malformed(""),
             Problem::version_not_supported(),
             Problem::unknown_coding(),
+            Problem::unknown_method(),
             Problem::uri_too_long(),
             Problem::head_too_large(),
             Problem::body_beyond_all_limits(),

@@ -4,10 +4,11 @@ use anyhow::ensure;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::limits::ServerLimits;
+use crate::admin::places::CONNECTIONS_MAX;
 
-/// Files that the process needs for itself: listeners, the admin listener's connections, regions, locks, files and
-/// databases of plugins.
-const FILES_RESERVED: u64 = 256;
+/// Files that the process needs for itself: listeners, regions, locks, files and databases of plugins; and the connections to
+/// the admin listener.
+const FILES_RESERVED: u64 = 256 + CONNECTIONS_MAX as u64;
 
 /// Files of the event loop of each thread, of which there is one more than workers.
 const FILES_PER_THREAD: u64 = 4;

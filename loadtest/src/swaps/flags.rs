@@ -83,7 +83,7 @@ pub(crate) fn choose(
     let state_dir = unless_unset(flags.state_dir, "state_dir", matches).map(PathBuf::from);
     let (admin, token) = admin
         .with_token(&PathBuf::from(token_file.unwrap_or_default()), state_dir.as_deref())
-        .map_err(|err| format!("--admin-token-file: {err:#}"))?;
+        .map_err(|err| format!("{err:#}"))?;
     Ok(Some(Swaps { admin, token, every, between }))
 }
 

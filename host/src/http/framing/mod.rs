@@ -59,8 +59,14 @@ pub struct Checked<S, R> {
 enum Next {
     Head(Scan),
     Body(Body),
-    /// Nobody's. The last answer is to be the one in here; it is empty where hyper gives it.
-    Nothing(Vec<u8>),
+    /// Nobody's. The last answer is to be the one in here; there is none where hyper gives it.
+    Nothing(Option<Farewell>),
+}
+
+/// A refusal that is the last answer.
+struct Farewell {
+    status: StatusCode,
+    message: Vec<u8>,
 }
 
 impl<S, R: Fn(StatusCode)> Checked<S, R> {
@@ -95,10 +101,10 @@ impl<S, R: Fn(StatusCode)> Checked<S, R> {
                         Next::Body(body)
                     }
                     Err(problem) => {
-                        (self.refused)(problem.status());
                         // An answer to HEAD has no body (RFC 9110, section 9.3.2).
                         let has_body = !rest.trim_ascii_start().starts_with(b"HEAD ");
-                        Next::Nothing(problem.to_message(has_body))
+                        let (status, message) = (problem.status(), problem.to_message(has_body));
+                        Next::Nothing(Some(Farewell { status, message }))
                     }
                 },
                 Next::Body(body) => {
@@ -107,7 +113,7 @@ impl<S, R: Fn(StatusCode)> Checked<S, R> {
                     match end {
                         End::NotYet => return passed,
                         End::Reached => Next::Head(Scan::default()),
-                        End::Unknown => Next::Nothing(Vec::new()),
+                        End::Unknown => Next::Nothing(None),
                     }
                 }
             };
@@ -141,10 +147,11 @@ impl<S, R: Fn(StatusCode)> Checked<S, R> {
             self.reader = Some(cx.waker().clone());
             return Poll::Pending;
         }
-        if let Next::Nothing(answer) = &mut self.next
-            && !answer.is_empty()
+        if let Next::Nothing(farewell) = &mut self.next
+            && let Some(Farewell { status, message }) = farewell.take()
         {
-            self.farewell = mem::take(answer);
+            (self.refused)(status);
+            self.farewell = message;
             self.unread.comes();
         }
         Poll::Ready(Ok(()))
@@ -198,7 +205,7 @@ impl<S: AsyncRead + Unpin, R: Fn(StatusCode) + Unpin> AsyncRead for Checked<S, R
             };
             if read == 0 {
                 // The client has ended, maybe within a head, which is then as if it had never come.
-                this.next = Next::Nothing(Vec::new());
+                this.next = Next::Nothing(None);
             }
         }
     }

@@ -13,9 +13,12 @@ pub fn check(method: &[u8], target: &[u8]) -> Result<(), Problem> {
     if target.contains(&b'#') {
         return Err(Problem::malformed("the target has a fragment, which is never sent"));
     }
+    if method == b"CONNECT" && is_host_with_port(target) {
+        return Err(Problem::unknown_method());
+    }
     let is_valid = match target {
         b"*" => method == b"OPTIONS",
-        _ if method == b"CONNECT" => is_host_with_port(target),
+        _ if method == b"CONNECT" => false,
         [b'/', rest @ ..] => has_allowed_bytes(rest),
         _ => is_absolute(target),
     };
@@ -26,7 +29,7 @@ pub fn check(method: &[u8], target: &[u8]) -> Result<(), Problem> {
     }
 }
 
-/// What can be connected to, from which here nothing is.
+/// What can be connected to, as here nothing is.
 fn is_host_with_port(target: &[u8]) -> bool {
     let behind = target.rsplit(|byte| *byte == b':').next().unwrap_or_default();
     let has_port = !behind.is_empty() && behind.iter().all(u8::is_ascii_digit);
@@ -39,7 +42,12 @@ fn is_absolute(target: &[u8]) -> bool {
     let Some((scheme, rest)) = target.split_at_checked(b"http://".len()) else { return false };
     let end = rest.iter().position(|byte| matches!(byte, b'/' | b'?')).unwrap_or(rest.len());
     let (authority, rest) = rest.split_at(end);
-    scheme.eq_ignore_ascii_case(b"http://") && host::is_valid(authority) && has_allowed_bytes(rest)
+    // hyper takes no name that is encoded here.
+    let is_encoded = authority.contains(&b'%');
+    scheme.eq_ignore_ascii_case(b"http://")
+        && host::is_valid(authority)
+        && !is_encoded
+        && has_allowed_bytes(rest)
 }
 
 /// Those of paths and queries (RFC 3986, sections 3.3 and 3.4).

@@ -20,12 +20,14 @@ const CASES: u64 = 4_000;
 /// Bytes that mean something to a parser.
 const MARKS: &[u8] = b"\r\n\r\n  \t:,;#?/%[]@.*+-0159aF\x00\x7f\xff";
 
-const REQUESTS: [&[u8]; 6] = [
+const REQUESTS: [&[u8]; 8] = [
     b"POST /inc HTTP/1.1\r\nHost: a\r\n\r\n",
     b"\r\nGET http://[::1]:80/x%20y?z HTTP/1.0\r\nConnection: keep-alive\r\n\r\n",
     b"POST /inc HTTP/1.1\r\nHost: a.b:80\r\nContent-Length: 12\r\nExpect: 100-continue\r\n\r\n{\"by\":12345}",
     b"POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n1;x=y\r\n{\r\nA\r\n\"by\":1234}\r\n0\r\nx: y\r\n\r\n",
     b"OPTIONS * HTTP/1.1\r\nHost: a\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    b"CONNECT a:80 HTTP/1.1\r\nHost: a:80\r\n\r\n",
+    b"GET http://%61/ HTTP/1.1\r\nHost: a\r\n\r\n",
     b"HEAD / HTTP/1.2\r\nHost: %61\r\nUpgrade: h2c\r\nConnection: upgrade\r\nContent-Length: 0\r\n\r\n",
 ];
 

@@ -117,6 +117,7 @@ const TARGETS: &[(&[u8], Outcome, Rule)] = &[
     (b"POST http://a:65536/inc", MALFORMED, INVALID),
     (b"POST http://[::1/inc", MALFORMED, INVALID),
     (b"POST http://a,b/inc", MALFORMED, INVALID),
+    (b"POST http://%61/inc", MALFORMED, INVALID),
     (b"POST *", MALFORMED, ASTERISK),
     (b"GET *", MALFORMED, ASTERISK),
     (b"OPTIONS *", answered(&[404], 0), ASTERISK),
@@ -127,7 +128,7 @@ const TARGETS: &[(&[u8], Outcome, Rule)] = &[
     (b"CONNECT a:", MALFORMED, CONNECT_PORT),
     (b"CONNECT a:x", MALFORMED, CONNECT_PORT),
     (b"CONNECT a:65536", MALFORMED, CONNECT_PORT),
-    (b"CONNECT a:80", answered(&[404], 0), CONNECT),
+    (b"CONNECT a:80", last(&[501], 0), CONNECT),
 ];
 
 pub fn probes() -> Vec<Probe> {

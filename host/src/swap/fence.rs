@@ -16,8 +16,10 @@ use crate::plugin::{
     pool::{BREAK_OFF_TIME_MAX, Pool},
 };
 
-/// What the last work of a plugin has at least, and the handover of the counts, when the calls before have
-/// used up the pause of a forced swap.
+/// What the last work of a plugin has at least, when the calls before have used up the pause of a forced swap.
+const LAST_WORK_TIME_MIN: Duration = Duration::from_secs(1);
+
+/// What the handover of the counts has at least then.
 pub const FORCED_TIME_MIN: Duration = Duration::from_secs(2);
 
 /// What a forced swap has cost.
@@ -108,7 +110,7 @@ impl Fence<'_> {
                 Ok((_, closed)) => closed.map_err(SwapError::Refused)?,
                 Err(_) => self.break_off(forced).await?,
             }
-            self.last_work(deadline.left().max(FORCED_TIME_MIN), forced).await?;
+            self.last_work(deadline.left().max(LAST_WORK_TIME_MIN), forced).await?;
             self.handover.try_again().await?;
             let time_max = deadline.left().max(FORCED_TIME_MIN);
             self.handover.make(&Deadline::after(time_max, self.too_long())).await

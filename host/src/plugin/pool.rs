@@ -24,6 +24,7 @@ use super::{
 use crate::{
     capabilities::{OnThread, directory::LazyDirectory},
     keys::DEFAULT_KEY,
+    panics::contained,
 };
 
 /// How many times the longest call a call may go on whose caller has stopped waiting. By then it is
@@ -189,7 +190,7 @@ impl Pool {
         let look = async |instance: &mut Instance| instance.look(DEFAULT_KEY.to_owned()).await;
         let call = (!self.is_prompt()).then(|| self.run(self.begin(), !TAKES_TURNS, look));
         let this = self.clone();
-        task::spawn_local(async move {
+        let looked = async move {
             let value = match call {
                 Some(call) => ended(call.await),
                 None => {
@@ -198,10 +199,15 @@ impl Pool {
                     this.call_prompt(Operation::Get, DEFAULT_KEY.to_owned())
                 }
             };
-            let outcome = match value {
+            match value {
                 Ok(value) => this.check_room().await.map(|()| value),
                 Err(error) => Err(error.to_string()),
-            };
+            }
+        };
+        let this = self.clone();
+        task::spawn_local(async move {
+            // One that panics is not the last.
+            let outcome = contained(looked).await.unwrap_or_else(|why| Err(why.into()));
             this.looking.take();
             told.send_replace(Some(outcome));
         });

@@ -137,8 +137,8 @@ fn the_last_work_that_fails_or_never_ends_is_given_up_by_force_and_it_is_said_wh
     let sandbox = Sandbox::new();
     let tally = start(&sandbox, &[&PATIENT, &HOURLY, &["--log-format", "json"]]);
     for (mode, code, lost) in [
-        (1, "not-now", "was broken off after 2000 ms"),
-        (2, "not-now", "was broken off after 2000 ms"),
+        (1, "not-now", "was broken off after 1000 ms"),
+        (2, "not-now", "was broken off after 1000 ms"),
         (3, "plugin-refused", "the plugin broke off: it panicked"),
         (10, "plugin-refused", "at an interval failed: t"),
     ] {

@@ -48,7 +48,7 @@ const fn ticking(before: &'static str) -> Hostile {
 }
 
 /// All of them.
-pub const ALL: [Hostile; 36] = [
+pub const ALL: [Hostile; 37] = [
     doing(WAITING, "POST /counters/loop/inc"),
     doing(PROMPT, "POST /counters/loop/inc"),
     doing(WAITING, "GET /counters/loop"),
@@ -80,6 +80,7 @@ pub const ALL: [Hostile; 36] = [
     listing("POST /counters/list/inc?by=20"),
     listing("POST /counters/list/inc?by=21"),
     listing("POST /counters/list/inc?by=22"),
+    listing("POST /counters/list/inc?by=23"),
     Hostile { is_forced: true, ..listing("POST /counters/list/inc?by=1") },
     ticking("POST /counters/tick/inc?by=1"),
     ticking("POST /counters/tick/inc?by=2"),

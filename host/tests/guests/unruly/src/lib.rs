@@ -11,6 +11,7 @@
 //! | 4 | takes the lock `counter` and sleeps for hours |
 //! | 10 to 15 | fails with an error of 900 KB, another one for each number |
 //! | 20, 21, 22 | lists a key, or ends the page with a cursor, of 900 KB; lists more than it was asked for |
+//! | 23 | lists nothing, and ends each page with a cursor that leads to the same page |
 //!
 //! Needs the grants `shared-memory`, `file-lock` and `clocks`.
 
@@ -61,6 +62,7 @@ impl Entries for Unruly {
                 let entry = |number| Entry { key: format!("{number}"), value: 1 };
                 page.entries = (0..=entries_max).map(entry).collect();
             }
+            23 => page = Page { entries: Vec::new(), next: Some("0".into()) },
             _ => {}
         }
         Ok(page)

@@ -29,15 +29,12 @@ impl Recipe {
         let manifest = block(&format!("# {name}/Cargo.toml\n"));
         assert!(manifest.contains("\"../tally/"));
         let manifest = manifest.replace("\"../tally/", &format!("\"{checkout}/"));
-        fs::write(directory.join("Cargo.toml"), manifest).unwrap();
-        fs::create_dir(directory.join("src")).unwrap();
-        fs::write(directory.join("src/lib.rs"), &self.source).unwrap();
         let served = format!("tally --plugin target/wasm32-wasip2/release/{name}.wasm --grant ");
         let commands = blocks().find(|block| block.contains(&served)).unwrap();
         let (compile, serve) = commands.split_once('\n').unwrap();
         let args: Vec<&str> = serve.split_whitespace().skip(1).collect();
         let [_, file, _, grant] = args[..] else { panic!("{serve}") };
-        let wasm = foreign_guest(directory, compile, file);
+        let wasm = foreign_guest(directory, &manifest, &self.source, compile, file);
         ["--plugin", wasm.to_str().unwrap(), "--grant", grant].map(String::from)
     }
 }

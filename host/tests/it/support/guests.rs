@@ -32,22 +32,29 @@ pub fn guest(name: &str) -> PathBuf {
     DIRECTORY.join(format!("{}.wasm", name.replace('-', "_")))
 }
 
-/// Compiles the package in `directory`, which lies outside of this workspace, by its author's command, and brings what
-/// lies at `wasm` then into the directory. It takes compiler and versions of this workspace, and its profile of plugins for
-/// `--release`, so that what these have in common is compiled once.
-pub fn foreign_guest(directory: &Path, command: &str, wasm: &str) -> PathBuf {
-    // Those of one name are compiled to one file.
+/// Writes the package of `manifest` and `source` into `directory`, which lies outside of this workspace, compiles it by its
+/// author's command, and brings what lies at `wasm` then into the directory. It takes compiler and versions of this
+/// workspace, and its profile of plugins for `--release`, so that what these have in common is compiled once.
+pub fn foreign_guest(
+    directory: &Path,
+    manifest: &str,
+    source: &str,
+    command: &str,
+    wasm: &str,
+) -> PathBuf {
+    // Those of one name are compiled to one file, and are one package to cargo, whose source has changed only if it is
+    // written after the compilation before.
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
     let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let workspace = build::workspace();
     for file in ["Cargo.lock", "rust-toolchain.toml"] {
         fs::copy(workspace.join(file), directory.join(file)).unwrap();
     }
-    let read = |manifest: &Path| fs::read_to_string(manifest).unwrap();
-    let ours = read(&workspace.join("Cargo.toml"));
+    let ours = fs::read_to_string(workspace.join("Cargo.toml")).unwrap();
     let profile = &ours[ours.find("[profile.plugin]").unwrap()..];
-    let manifest = directory.join("Cargo.toml");
-    fs::write(&manifest, format!("{}\n{profile}", read(&manifest))).unwrap();
+    fs::write(directory.join("Cargo.toml"), format!("{manifest}\n{profile}")).unwrap();
+    fs::create_dir(directory.join("src")).unwrap();
+    fs::write(directory.join("src/lib.rs"), source).unwrap();
     let command = command.replace("--release", "--profile plugin");
     let mut words = command.split_whitespace();
     assert_eq!(words.next(), Some("cargo"));

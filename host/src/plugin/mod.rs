@@ -14,6 +14,7 @@ pub mod grants;
 pub mod instance;
 pub mod limits;
 pub mod loader;
+mod look;
 mod names;
 mod outline;
 pub mod pool;

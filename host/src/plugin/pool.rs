@@ -10,22 +10,19 @@ use std::{
 
 use tokio::{
     select,
-    sync::{Notify, OwnedSemaphorePermit, Semaphore, watch},
+    sync::{Notify, OwnedSemaphorePermit, Semaphore},
     task::{self, JoinError, JoinHandle},
-    time::{Instant, timeout, timeout_at},
+    time::timeout,
 };
 
 use super::{
     call::{CallError, Operation, TrapReason},
     instance::Instance,
     loader::Plugin,
+    look::Look,
     turns::Turns,
 };
-use crate::{
-    capabilities::{OnThread, directory::LazyDirectory},
-    keys::DEFAULT_KEY,
-    panics::contained,
-};
+use crate::capabilities::OnThread;
 
 /// How many times the longest call a call may go on whose caller has stopped waiting. By then it is
 /// not a slow step that is waited for but one that never ends, such as a plugin that sleeps.
@@ -35,7 +32,7 @@ const UNHEARD_CALL_TIME_FACTOR: u32 = 10;
 const PROMPT_CALL_CPU_MAX: Duration = Duration::from_millis(50);
 
 /// Whether a call waits for its turn at computing, as all do but the look at the storage.
-const TAKES_TURNS: bool = true;
+pub(super) const TAKES_TURNS: bool = true;
 
 /// How long a call waits before it is begun, while calls compute for long. Those that wait for longer are shed.
 const OVERLOAD_WAIT_MAX: Duration = Duration::from_secs(1);
@@ -66,7 +63,7 @@ pub struct Pool {
     /// Calls that were begun, or wait for a slot, and have not ended; those that never wait aside.
     under_way: Rc<UnderWay>,
     /// The look at the storage that has not ended.
-    looking: RefCell<Option<Look>>,
+    pub(super) looking: RefCell<Option<Look>>,
 }
 
 #[derive(Default)]
@@ -77,13 +74,6 @@ struct UnderWay {
     breaking_off: Arc<Notify>,
     /// How many have.
     broken_off: Cell<usize>,
-}
-
-/// A look at the storage, and what came of it.
-#[derive(Clone)]
-struct Look {
-    began: Instant,
-    outcome: watch::Receiver<Option<Result<i64, String>>>,
 }
 
 impl Pool {
@@ -163,57 +153,6 @@ impl Pool {
         (self.under_way.broken_off.get() - before, ended)
     }
 
-    /// Reads the default counter, to see whether the storage answers within `time_max`, and has room.
-    ///
-    /// There is one look at a time, however long it takes: whoever asks meanwhile is told what it brings. It
-    /// has an instance beside those of the calls, so that it waits for none of them.
-    ///
-    /// # Errors
-    ///
-    /// Why there is no value.
-    pub async fn look(self: &Rc<Self>, time_max: Duration) -> Result<i64, String> {
-        let Look { began, mut outcome } = self.looking();
-        let answered = timeout_at(began + time_max, outcome.wait_for(Option::is_some)).await;
-        match answered.map(|outcome| outcome.ok()?.clone()) {
-            Ok(outcome) => outcome.unwrap_or_else(|| Err("it broke off".into())),
-            Err(_) => Err(format!("the plugin did not answer within {time_max:?}")),
-        }
-    }
-
-    /// The look that is under way, or a new one.
-    fn looking(self: &Rc<Self>) -> Look {
-        self.looking.borrow_mut().get_or_insert_with(|| self.begin_look()).clone()
-    }
-
-    fn begin_look(self: &Rc<Self>) -> Look {
-        let (told, outcome) = watch::channel(None);
-        let look = async |instance: &mut Instance| instance.look(DEFAULT_KEY.to_owned()).await;
-        let call = (!self.is_prompt()).then(|| self.run(self.begin(), !TAKES_TURNS, look));
-        let this = self.clone();
-        let looked = async move {
-            let value = match call {
-                Some(call) => ended(call.await),
-                None => {
-                    // So that the event loop looks for input between two of them.
-                    task::yield_now().await;
-                    this.call_prompt(Operation::Get, DEFAULT_KEY.to_owned())
-                }
-            };
-            match value {
-                Ok(value) => this.check_room().await.map(|()| value),
-                Err(error) => Err(error.to_string()),
-            }
-        };
-        let this = self.clone();
-        task::spawn_local(async move {
-            // One that panics is not the last.
-            let outcome = contained(looked).await.unwrap_or_else(|why| Err(why.into()));
-            this.looking.take();
-            told.send_replace(Some(outcome));
-        });
-        Look { began: Instant::now(), outcome }
-    }
-
     /// The plugin that is called.
     pub fn plugin(&self) -> &Arc<Plugin> {
         &self.plugin
@@ -259,7 +198,7 @@ impl Pool {
     }
 
     /// Has an instance do `work` in a task that keeps what is `held`, until it ends, or has to break off.
-    fn run<T: 'static>(
+    pub(super) fn run<T: 'static>(
         self: &Rc<Self>,
         held: impl Sized + 'static,
         takes_turns: bool,
@@ -301,14 +240,14 @@ impl Pool {
 
     /// Whether calls are made straight away: they never wait, are not allowed to compute for longer than a
     /// thread may be held, and did not do so of late. Those that did are suspended at each tick.
-    fn is_prompt(&self) -> bool {
+    pub(super) fn is_prompt(&self) -> bool {
         !self.plugin.waits()
             && self.plugin.limits.call_cpu() <= PROMPT_CALL_CPU_MAX
             && !self.turns.expect_long_calls()
     }
 
     /// Such calls never overlap on one thread, so one instance serves them all.
-    fn call_prompt(&self, operation: Operation, key: String) -> Result<i64, CallError> {
+    pub(super) fn call_prompt(&self, operation: Operation, key: String) -> Result<i64, CallError> {
         let idle = self.prompt.take();
         let mut instance = idle.map_or_else(|| self.prompt_instance(), Ok)?;
         let answer = instance.call_prompt(operation, key);
@@ -342,39 +281,6 @@ impl Pool {
         }
     }
 
-    /// Says why files can't be written, where the plugin has some and that is so.
-    async fn explain(&self, error: CallError) -> CallError {
-        match self.of_directory(LazyDirectory::why_no_room).await {
-            Some(Err(errno)) => error.because(errno),
-            _ => error,
-        }
-    }
-
-    /// Whether there is room for new files, for a plugin that has some.
-    ///
-    /// # Errors
-    ///
-    /// Why there is none.
-    async fn check_room(&self) -> Result<(), String> {
-        let looked = self.of_directory(LazyDirectory::check_room);
-        let time_max = self.plugin.limits.call_time();
-        match timeout(time_max, looked).await {
-            Ok(looked) => looked.unwrap_or(Ok(())),
-            Err(_) => Err(format!("the directory of its files did not answer within {time_max:?}")),
-        }
-    }
-
-    /// Looks at the directory that the plugin is lent, if it is, on a thread that serves nobody.
-    async fn of_directory<T: Send + 'static>(
-        &self,
-        look: impl FnOnce(&LazyDirectory) -> T + Send + 'static,
-    ) -> Option<T> {
-        self.plugin.grants.directory.as_ref()?;
-        let plugin = self.plugin.clone();
-        let looking = task::spawn_blocking(move || plugin.grants.directory.as_ref().map(look));
-        looking.await.ok().flatten()
-    }
-
     /// An idle instance, or a new one.
     async fn instance(&self, takes_turns: bool) -> Result<Instance, CallError> {
         match self.take_idle() {
@@ -390,7 +296,7 @@ impl Pool {
         self.idle.borrow_mut().pop()
     }
 
-    fn begin(&self) -> CallUnderWay {
+    pub(super) fn begin(&self) -> CallUnderWay {
         self.under_way.calls.set(self.under_way.calls.get() + 1);
         CallUnderWay(self.under_way.clone())
     }
@@ -439,7 +345,7 @@ fn is_sound<T>(instance: &Instance, answer: &Result<T, CallError>) -> bool {
 }
 
 /// What the task of a call has brought.
-fn ended<T>(outcome: Result<Result<T, CallError>, JoinError>) -> Result<T, CallError> {
+pub(super) fn ended<T>(outcome: Result<Result<T, CallError>, JoinError>) -> Result<T, CallError> {
     outcome.unwrap_or(Err(CallError::Trapped(TrapReason::Other)))
 }
 
@@ -460,7 +366,7 @@ impl Drop for Queued<'_> {
 }
 
 /// One call that is under way, for as long as it lives.
-struct CallUnderWay(Rc<UnderWay>);
+pub(super) struct CallUnderWay(Rc<UnderWay>);
 
 impl Drop for CallUnderWay {
     fn drop(&mut self) {

@@ -16,6 +16,7 @@ use crate::{
     admin::{
         Admin,
         listener::{AdminAddress, AdminListener},
+        places::CONNECTIONS_MAX,
     },
     config::Config,
     control::{Control, Work},
@@ -69,7 +70,7 @@ impl Host {
     pub fn start(config: &Config, compiler: Compiler) -> anyhow::Result<Self> {
         // Wrong settings are refused before anything is listened on.
         let workers = config.workers.map_or_else(server::cores, usize::from);
-        files::raise_limit(&config.server_limits, workers)?;
+        let server_limits = files::fit(&config.server_limits, workers, CONNECTIONS_MAX)?;
         setup::choose(&Catalog::of(&config.plugins)?, &config.plugins)?;
         let state_dir = directories::of_state(config.swaps.state_dir.as_deref());
         let listener = bind(&config.host, config.port)?;
@@ -127,7 +128,7 @@ impl Host {
                 Served { router: http::router(counter), metrics }
             }
         });
-        let server = Server::start(listener, &config.server_limits, make_served.collect())?;
+        let server = Server::start(listener, &server_limits, make_served.collect())?;
         let compilers = Compilers::new(Semaphore::new(1));
         let candidates = Candidates::new(engine, compiler, defaults, workers, compilers.clone());
         let (swaps, requests) = SwapHandle::new();

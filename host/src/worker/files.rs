@@ -4,11 +4,9 @@ use anyhow::ensure;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::limits::ServerLimits;
-use crate::admin::places::CONNECTIONS_MAX;
 
-/// Files that the process needs for itself: listeners, regions, locks, files and databases of plugins; and the connections to
-/// the admin listener.
-const FILES_RESERVED: u64 = 256 + CONNECTIONS_MAX as u64;
+/// Files that the process needs for itself: listeners, regions, locks, files and databases of plugins.
+const FILES_RESERVED: u64 = 256;
 
 /// Files of the event loop of each thread, of which there is one more than workers.
 const FILES_PER_THREAD: u64 = 4;
@@ -16,42 +14,37 @@ const FILES_PER_THREAD: u64 = 4;
 /// Connections for which there must be room, if as many may be open: a few idle ones keep nobody out then.
 const CONNECTIONS_MIN: u64 = 64;
 
-/// Raises the limit as far as it goes: the customary one is low for a server.
+/// Raises the limit as far as it goes, since the customary one is low for a server, and fits the number of connections in
+/// `limits` to it. The other connections are none of clients.
 ///
 /// # Errors
 ///
-/// When it is too low all the same.
-pub fn raise_limit(limits: &ServerLimits, workers: usize) -> anyhow::Result<()> {
+/// When the limit is too low all the same.
+pub fn fit(
+    limits: &ServerLimits,
+    workers: usize,
+    other_connections: usize,
+) -> anyhow::Result<ServerLimits> {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
     if let Err(error) = setrlimit(Resource::Nofile, raised) {
         tracing::warn!("can't raise the limit on open files: {error}");
     }
-    let min = reserved(workers) + CONNECTIONS_MIN.min(limits.connections_max.into());
+    let threads = workers as u64 + 1;
+    let reserved = FILES_RESERVED + FILES_PER_THREAD * threads + other_connections as u64;
+    let min = reserved + CONNECTIONS_MIN.min(limits.connections_max.into());
     let files_max = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     ensure!(
         min <= files_max,
         "the process may have {files_max} files open, and with {workers} workers it needs at least {min}: raise the \
          limit, by \"ulimit -n\" or systemd's LimitNOFILE, or lower --workers"
     );
-    Ok(())
-}
-
-/// The configured number of connections, or as many as the process may open files for.
-pub fn connections_max(limits: &ServerLimits, workers: usize) -> usize {
-    let configured = limits.connections_max as usize;
-    let files_max = getrlimit(Resource::Nofile).current;
-    let possible = files_max.map_or(configured, |files| {
-        usize::try_from(files.saturating_sub(reserved(workers))).unwrap_or(configured)
-    });
-    if possible < configured {
+    let possible = u32::try_from(files_max - reserved).unwrap_or(u32::MAX);
+    if possible < limits.connections_max {
         tracing::warn!(
             "at most {possible} connections at a time, because of the limit on open files"
         );
     }
-    configured.min(possible.max(1))
-}
-
-fn reserved(workers: usize) -> u64 {
-    FILES_RESERVED + FILES_PER_THREAD * (workers as u64 + 1)
+    let connections_max = limits.connections_max.min(possible);
+    Ok(ServerLimits { connections_max, ..limits.clone() })
 }

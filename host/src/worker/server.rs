@@ -9,7 +9,7 @@ use std::{
 
 use tokio::sync::watch;
 
-use super::{Served, acceptor, files, limits::ServerLimits, thread::Worker};
+use super::{Served, acceptor, limits::ServerLimits, thread::Worker};
 
 /// A server that is running. Dropping it without [`Self::drain`] stops it without waiting.
 pub struct Server {
@@ -36,7 +36,7 @@ impl Server {
     {
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
-        let connections_max = files::connections_max(limits, make_served.len());
+        let connections_max = limits.connections_max as usize;
         let (draining, drain) = watch::channel(false);
         let mut threads = Vec::new();
         let mut handles = Vec::new();

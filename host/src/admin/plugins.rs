@@ -20,7 +20,7 @@ use crate::{
         setup::Setup,
         storage::Storage,
     },
-    swap::{candidate, journal, request::SwapError},
+    swap::{candidate, error::SwapError, journal},
     utc::unix_ms,
     whole_file,
 };

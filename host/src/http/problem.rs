@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use crate::{
     bindings::exports::tally::counter::counter::Error as Refusal, plugin::call::CallError,
-    swap::request::SwapError, utc,
+    swap::error::SwapError, utc,
 };
 
 /// Seconds after which a client may try again what was refused for a passing reason.

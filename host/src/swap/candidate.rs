@@ -9,10 +9,7 @@ use tokio::{
 };
 use wasmtime::Engine;
 
-use super::{
-    request::{Change, SwapError},
-    status::Status,
-};
+use super::{error::SwapError, request::Change, status::Status};
 use crate::{
     config::PluginSettings,
     plugin::{

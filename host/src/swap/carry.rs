@@ -17,9 +17,9 @@ use std::{
 use tokio::time::timeout;
 
 use super::{
+    error::SwapError,
     holdings::{Counters, Deadline, each_page},
     journal::Turn,
-    request::SwapError,
 };
 use crate::{
     bindings::optional::exports::tally::counter::entries::Entry,

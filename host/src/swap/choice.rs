@@ -4,8 +4,8 @@
 use std::rc::Rc;
 
 use super::{
+    error::SwapError,
     holdings::{Holdings, LOOK_TIME_MAX},
-    request::SwapError,
     settings::OnStorageChange,
 };
 use crate::plugin::{generation::Trigger, pool::Pool};

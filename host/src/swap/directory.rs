@@ -16,7 +16,8 @@ use std::{
 use tokio::{task, time::sleep};
 
 use super::{
-    request::{Change, SwapError, SwapHandle, Terms},
+    error::SwapError,
+    request::{Change, SwapHandle, Terms},
     status::Status,
 };
 use crate::plugin::{catalog, generation::Trigger};

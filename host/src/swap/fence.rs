@@ -5,10 +5,10 @@ use std::{fmt, rc::Rc, time::Duration};
 use tokio::time::timeout;
 
 use super::{
-    handover::Handover,
+    error::SwapError,
+    handover::{FORCED_TIME_MIN, Handover},
     holdings::{Counters, Deadline},
     probe::PROBE_TIME_MAX,
-    request::SwapError,
     tick,
 };
 use crate::plugin::{
@@ -18,9 +18,6 @@ use crate::plugin::{
 
 /// What the last work of a plugin has at least, when the calls before have used up the pause of a forced swap.
 const LAST_WORK_TIME_MIN: Duration = Duration::from_secs(1);
-
-/// What the handover of the counts has at least then.
-pub const FORCED_TIME_MIN: Duration = Duration::from_secs(2);
 
 /// What a forced swap has cost.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -5,17 +5,19 @@ use std::{rc::Rc, sync::Arc, time::Duration};
 use super::{
     carry::Carry,
     choice::{self, Plan},
-    fence::FORCED_TIME_MIN,
+    error::SwapError,
     holdings::{Counters, Deadline, Holdings, LOOK_TIME_MAX},
     journal::{Journal, Serving, Turn},
     probe,
-    request::SwapError,
     settings::OnStorageChange,
 };
 use crate::plugin::{generation::Trigger, pool::Pool};
 
 /// What a host that is killed before it has looked says of what it left.
 const NOT_LOOKED: &str = "the host ended before it had looked";
+
+/// How long it may take at least in a forced swap, when the calls before have used up its pause.
+pub const FORCED_TIME_MIN: Duration = Duration::from_secs(2);
 
 /// The counts on their way from one plugin to another.
 pub struct Handover {

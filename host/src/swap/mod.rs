@@ -15,6 +15,7 @@ pub mod candidate;
 mod carry;
 mod choice;
 pub mod directory;
+pub mod error;
 pub mod fence;
 mod handover;
 pub mod holdings;
@@ -35,11 +36,12 @@ use tokio::time::timeout;
 
 use self::{
     candidate::{Candidate, Candidates},
+    error::SwapError,
     fence::{Fence, Forced},
     handover::{Handover, Wish},
     holdings::{Counters, Holdings},
     journal::{Journal, Serving},
-    request::{Change, Done, Request, Requests, SwapError, Swapped, Terms},
+    request::{Change, Done, Request, Requests, Swapped, Terms},
     settings::SwapSettings,
     status::{Attempt, Status},
 };

@@ -4,7 +4,7 @@ use std::{rc::Rc, time::Duration};
 
 use tokio::time::timeout;
 
-use super::request::SwapError;
+use super::error::SwapError;
 use crate::{
     bindings::exports::tally::counter::counter::Error as Refusal,
     keys::SCRATCH_KEY,

@@ -8,7 +8,7 @@ use std::{
 
 use tokio::sync::broadcast;
 
-use super::request::{SwapError, Swapped};
+use super::{error::SwapError, request::Swapped};
 use crate::plugin::generation::{Generation, Trigger};
 
 /// Attempts that are remembered.

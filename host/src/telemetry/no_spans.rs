@@ -2,7 +2,7 @@
 
 use axum::{body::Body, http::Request, response::Response};
 
-use crate::{plugin::generation::Trigger, swap::request::SwapError};
+use crate::{plugin::generation::Trigger, swap::error::SwapError};
 
 /// The span of one request, which there is not.
 pub struct RequestSpan;

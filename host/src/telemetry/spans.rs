@@ -14,7 +14,7 @@ use opentelemetry_sdk::propagation::TraceContextPropagator;
 use tracing::{Instrument, Span, field::Empty, info_span};
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
-use crate::{plugin::generation::Trigger, swap::request::SwapError};
+use crate::{plugin::generation::Trigger, swap::error::SwapError};
 
 /// The header in which a client says to which span of its own the request belongs (W3C Trace Context).
 const TRACEPARENT: &str = "traceparent";

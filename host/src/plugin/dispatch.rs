@@ -291,3 +291,18 @@ async fn obey(dispatcher: Weak<Dispatcher>, mut orders: mpsc::UnboundedReceiver<
         waiting = Some(rest.abort_handle());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_broken_off_is_told_also_where_a_thread_could_not_do_its_step() {
+        let failed = |why: &str| Err(why.to_owned());
+        let mut all = (0, Ok(()));
+        for thread in [(2, Ok(())), (1, failed("first")), (3, Ok(())), (4, failed("second"))] {
+            add(&mut all, thread);
+        }
+        assert_eq!(all, (10, failed("first")));
+    }
+}

@@ -54,9 +54,13 @@ pub async fn watch(status: Arc<Status>, swaps: SwapHandle) {
                 }
             }
         }
-        interval = if is_retried { (interval * 2).min(RETRY_INTERVAL_MAX) } else { INTERVAL };
+        interval = interval_after(interval, is_retried);
         sleep(interval).await;
     }
+}
+
+fn interval_after(before: Duration, is_retried: bool) -> Duration {
+    if is_retried { (before * 2).min(RETRY_INTERVAL_MAX) } else { INTERVAL }
 }
 
 async fn glance(directory: PathBuf) -> HashMap<PathBuf, Glance> {
@@ -131,5 +135,16 @@ mod tests {
         }
         known.forget(Path::new("old"));
         assert_eq!(known.changed(look(&[("old", 2), ("new", 2)])), [PathBuf::from("old")]);
+    }
+
+    #[test]
+    fn swaps_that_can_not_be_made_just_then_are_tried_less_and_less_often() {
+        let mut interval = INTERVAL;
+        let tried = (0..9).map(|_| {
+            interval = interval_after(interval, true);
+            interval.as_secs()
+        });
+        assert_eq!(tried.collect::<Vec<_>>(), [1, 2, 4, 8, 16, 32, 60, 60, 60]);
+        assert_eq!(interval_after(interval, false), INTERVAL);
     }
 }

@@ -1,4 +1,4 @@
-use crate::support::{Database, Hazelcast, Sandbox, Tally, ask, overview, wait_until};
+use crate::support::{Database, Hazelcast, Sandbox, Tally, ask, guest, overview, wait_until};
 
 /// No plugin has ever returned any of these.
 const NEVER: [&str; 8] = ["", "%00", "%FF", "%F0%9F", "a%00b", "-1", "+1", "LONG"];
@@ -43,6 +43,19 @@ fn the_instance_that_refused_a_cursor_serves_on() {
         assert_eq!(ask(tally.address(), "GET /counters?cursor=x").problem(), "invalid-cursor");
         assert_eq!(instances(&tally, plugin), before, "{plugin}");
     }
+}
+
+#[test]
+fn a_listing_of_a_plugin_that_does_not_list_costs_no_instance() {
+    let sandbox = Sandbox::new();
+    let silent = guest("guest-hostile");
+    let grant = ["--grant", "guest_hostile=shared-memory+file-lock+clocks+log"];
+    let args = ["--plugin", silent.to_str().unwrap(), "--workers", "1"];
+    let tally = sandbox.start(&[&args[..], &grant].concat());
+    assert_eq!(ask(tally.address(), "POST /inc").count(), 1);
+    wait_until("it was looked at", || overview(&tally)["ready"] == true);
+    assert_eq!(ask(tally.address(), "GET /counters").problem(), "not-listable");
+    assert_eq!(instances(&tally, "guest_hostile"), 2);
 }
 
 #[test]

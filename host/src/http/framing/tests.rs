@@ -1,4 +1,4 @@
-use std::convert::Infallible;
+use std::{cell::Cell, convert::Infallible};
 
 use axum::{
     body::Bytes,
@@ -120,4 +120,23 @@ fn hyper_takes_whatever_was_let_through_however_it_comes() {
     }
     assert!(CASES as usize / 4 < answered, "{answered} were answered");
     assert!(CASES as usize / 4 < refused, "{refused} were refused");
+}
+
+#[tokio::test]
+async fn a_refusal_is_counted_when_it_is_told_and_not_before() {
+    let (mut client, server) = duplex(1 << 10);
+    client.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\nGET / HTTP/2.0\r\n\r\n").await.unwrap();
+    let refused = Cell::new(0);
+    let count = |_| refused.set(refused.get() + 1);
+    let mut checked = Checked::new(server, 8192, Unread::default(), count);
+    let mut request = [0; 100];
+    assert_eq!(checked.read(&mut request).await.unwrap(), 27);
+    // The answer to the first one may still be written, or the connection may break.
+    assert_eq!(refused.get(), 0);
+    assert_eq!(checked.read(&mut request).await.unwrap(), 0);
+    checked.shutdown().await.unwrap();
+    assert_eq!(refused.get(), 1);
+    let mut told = vec![0; 12];
+    client.read_exact(&mut told).await.unwrap();
+    assert_eq!(told, b"HTTP/1.1 505");
 }

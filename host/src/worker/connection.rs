@@ -102,6 +102,8 @@ async fn try_serve(stream: TcpStream, shared: &Shared) -> io::Result<()> {
     let mut timer = pin!(sleep_until(progress.deadline(&shared.limits)));
     loop {
         tokio::select! {
+            // What has come is read before the time is up that it has waited for.
+            biased;
             ended = connection.as_mut() => return ended.map_err(io::Error::other),
             () = draining.as_mut(), if !is_draining => {
                 is_draining = true;

@@ -77,7 +77,11 @@ impl CompileCache {
             let name = entry.file_name();
             let name = name.as_encoded_bytes().get(..NAME_DIGITS);
             if name.is_some_and(|name| name.iter().all(u8::is_ascii_hexdigit)) {
-                let metadata = entry.metadata()?;
+                let metadata = match entry.metadata() {
+                    // Another host has given it its name, or made room.
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                    metadata => metadata?,
+                };
                 entries.push((metadata.modified()?, metadata.len(), entry.path()));
             }
         }

@@ -23,8 +23,8 @@ use crate::capabilities::{os_error::words, ownership};
 /// comes (1 to 10 ms). What is counted in a file after its removal is counted within that time.
 const LOOK_MS: u64 = 10;
 
-/// The regions that this process has mapped.
-static WATCHED: Mutex<Vec<Weak<Watch>>> = Mutex::new(Vec::new());
+/// The regions that this process has mapped, by the absolute paths of their files.
+static WATCHED: Mutex<Vec<(PathBuf, Weak<Watch>)>> = Mutex::new(Vec::new());
 
 /// Regions that were lost under this process: one of the same name is not opened by it again, because it would begin at 0
 /// and hide the loss.
@@ -77,8 +77,8 @@ impl Watch {
     /// Has [`was_lost`] look at this one too; to be called when the file has its name.
     pub fn register(self: &Arc<Self>) {
         let mut watched = WATCHED.lock().unwrap_or_else(PoisonError::into_inner);
-        watched.retain(|watch| 0 < watch.strong_count());
-        watched.push(Arc::downgrade(self));
+        watched.retain(|(_, watch)| 0 < watch.strong_count());
+        watched.push((absolute(&self.path), Arc::downgrade(self)));
     }
 
     /// Whether the file was the same at the last look, which is made again if it was more than [`LOOK_MS`] ago.
@@ -161,8 +161,9 @@ impl Watch {
 pub fn was_lost(path: &Path) -> bool {
     let path = absolute(path);
     let watched = WATCHED.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    let same =
-        watched.iter().filter_map(Weak::upgrade).filter(|watch| absolute(&watch.path) == path);
+    // Only those are kept alive for the look that it is about.
+    let same = watched.iter().filter(|(watched, _)| *watched == path);
+    let same = same.filter_map(|(_, watch)| watch.upgrade());
     // What is found is noted below.
     same.for_each(|watch| drop(watch.look()));
     LOST.lock().unwrap_or_else(PoisonError::into_inner).contains(&path)

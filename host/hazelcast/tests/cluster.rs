@@ -101,6 +101,7 @@ async fn the_members_that_own_the_keys_are_found_through_one_of_them() {
 #[tokio::test]
 async fn atomic_longs_count_exactly() {
     let client = client();
+    client.wait_for_group(&named("exact")).await.unwrap();
     contend(|| {
         let client = client.clone();
         async move { client.add_and_get(&named("exact"), 1).await.map(drop) }
@@ -172,6 +173,8 @@ async fn a_lock_that_is_dropped_or_that_nobody_waits_for_any_more_is_released() 
 async fn a_lock_ends_with_its_lease_and_whoever_held_it_learns_so() {
     let client =
         Client::new(Settings { invocation_time_max: Duration::from_secs(3), ..settings() });
+    // Connected first, so that the lease is for nothing else.
+    assert_eq!(client.get(&named("leases"), "k").await, Ok(None));
     let lease = Duration::from_secs(8);
     let mut lost =
         client.try_lock(&named("leases"), "k", WAIT, lease).await.unwrap().expect("it is free");

@@ -415,8 +415,7 @@ struct Killed {
 fn count_until_killed(sandbox: &Sandbox, args: &[&str], seed: u64) -> Killed {
     let began = Instant::now();
     let tally = sandbox.start(args);
-    let ready = ask(tally.address(), "GET /readyz");
-    assert_eq!(ready.status, 200, "{ready:?}");
+    wait_until("it is ready", || ask(tally.address(), "GET /readyz").status == 200);
     let ready_after = began.elapsed();
     let connections = [(); CLIENTS].map(|()| Connection::open(tally.address()));
     let acknowledged = AtomicI64::new(0);

@@ -188,7 +188,7 @@ fn work_that_waits_for_the_one_before_is_not_begun_when_that_is_broken_off() {
 #[test]
 fn a_forced_carry_from_a_plugin_that_does_not_list_breaks_nothing_off_and_names_the_way_out() {
     let sandbox = Sandbox::new();
-    let tally = start(&sandbox, &[&HOURLY, &["--call-time-max", "500"]]);
+    let tally = start(&sandbox, &[&HOURLY, &["--call-time-max", "3000"]]);
     behave(&tally, "list", 1);
     let refused = force(&tally, "disk-flock", json!({ "carry": true }));
     check_refused(&refused, "plugin-refused", "say --leave-counts (\\\"leave_counts\\\":true)");

@@ -4,7 +4,7 @@ use tally_loadtest::Report;
 
 use crate::support::{
     Hazelcast, PATIENT, Sandbox, ask, load, load_beside_others, load_in_process, load_with_swaps,
-    overview, swap, swap_and_leave, wait_until,
+    swap, swap_and_leave, wait_for_swaps,
 };
 
 const NO_LOCK: &str = "hazelcast-no-lock";
@@ -137,7 +137,7 @@ fn swaps_between_methods_lose_nothing_and_fail_no_request() {
     let tally = cluster.start(&sandbox, &["--plugin", PESSIMISTIC, "--swap-pause-max", "20000"]);
     let between = [OPTIMISTIC, PESSIMISTIC];
     let report = load_with_swaps(&tally, CLIENTS, &between, || {
-        wait_until("swaps were made", || 15 <= overview(&tally)["swaps"].as_u64().unwrap());
+        wait_for_swaps(&tally, 15);
     });
     assert!(report.passed() && report.verdict.right(), "{report}");
     assert!(report.failed.total() + report.unknown.total() == 0, "{report}");

@@ -125,7 +125,9 @@ fn kill_members(cluster: &Hazelcast, tally: &Tally, plugin: &str, choose: Choose
             wait_until_counted(tally);
         }
         cluster.control(&["start", &member]);
-        cluster.control(&["restore"]);
+        if plugin == ATOMIC {
+            cluster.control(&["restore"]);
+        }
     }
 }
 

@@ -103,7 +103,8 @@ fn a_plugin_that_returns_with_a_lock_held_keeps_no_other_host_out() {
 #[test]
 fn others_are_served_while_a_plugin_loops() {
     let sandbox = Sandbox::new();
-    let tally = start(&sandbox, &["--workers", "1", "--call-cpu-max", "2000"]);
+    let tally =
+        start(&sandbox, &["--workers", "1", "--call-cpu-max", "5000", "--call-time-max", "600000"]);
     assert_eq!(increment(&tally, "well").count(), 1);
     let looping = AtomicBool::new(true);
     thread::scope(|scope| {

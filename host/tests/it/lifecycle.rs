@@ -18,7 +18,7 @@ const WORD_TIME_MAX: Duration = Duration::from_secs(30);
 #[test]
 fn while_it_will_stop_it_is_not_ready_and_still_answers() {
     let sandbox = Sandbox::new();
-    let tally = sandbox.start(&["--drain-delay", "6000"]);
+    let tally = sandbox.start(&["--drain-delay", "15000"]);
     let mut kept = Connection::open(tally.address());
     let mut inc = |count| {
         kept.write(INC).unwrap();

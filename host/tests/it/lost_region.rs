@@ -72,7 +72,9 @@ fn a_host_whose_region_is_truncated_under_load_lives_and_says_so() {
             wait_until("increments are refused", || 100 < refused.load(Ordering::SeqCst));
             is_done.store(true, Ordering::SeqCst);
         });
-        check_lost(&sandbox, &tally, "was truncated while it was used");
+        let why = "was truncated while it was used";
+        wait_until("the log says so", || sandbox.stderr().contains(why));
+        check_lost(&sandbox, &tally, why);
         assert_eq!(fs::metadata(region(&sandbox)).unwrap().len(), bytes);
     }
 }
@@ -89,12 +91,11 @@ fn check_lost(sandbox: &Sandbox, tally: &Tally, why: &str) {
     }
     check_refused(&ask(tally.address(), "GET /readyz"), "not-ready", why);
     assert_eq!(ask(tally.address(), "GET /livez").status, 200);
-    wait_until("the log says so", || sandbox.stderr().contains(why));
     check_refused(&swap(tally, "shared-memory-flock"), "plugin-refused", why);
     let answer = swap_and_leave(tally, "disk-flock");
     assert_eq!(answer.status, 200, "{answer:?}");
     assert_eq!(inc(tally).count(), 1);
-    assert_eq!(ask(tally.address(), "GET /readyz").status, 200);
+    wait_until("it is ready", || ask(tally.address(), "GET /readyz").status == 200);
     // Nothing begins at 0 in its place.
     let answer = swap_and_leave(tally, "shared-memory-atomic");
     check_refused(&answer, "plugin-refused", why);
@@ -126,6 +127,8 @@ fn hosts_whose_region_is_removed_or_replaced_do_not_count_apart() {
                 check_refused(&inc(host), "storage-unavailable", why);
             }
         }
+        // The next one begins the file of what the hosts say anew.
+        wait_until("the log says so", || sandbox.stderr().contains(why));
         // One that starts takes what is there, and the others stay where they are.
         let next = sandbox.start(&[]);
         let count = inc(&next).count();

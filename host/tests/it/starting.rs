@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::support::{Sandbox, ask, events, overview, wait_until};
+use crate::support::{Sandbox, Tally, ask, events, overview, wait_until};
 
 /// How long the plugins that are not served with may take to load.
 const LOADED_WITHIN: Duration = Duration::from_secs(60);
@@ -113,6 +113,15 @@ fn a_port_that_is_taken_is_named() {
     check_refused(&sandbox.run(&["--port", &port]), &[&port, "in use", "--port"]);
 }
 
+fn plugin_that_is_ready(tally: &Tally) -> String {
+    let mut plugin = None;
+    wait_until("it is ready", || {
+        plugin = ask(tally.address(), "GET /readyz").json()["plugin"].as_str().map(str::to_owned);
+        plugin.is_some()
+    });
+    plugin.unwrap()
+}
+
 #[test]
 fn a_flag_wins_over_the_environment_over_the_file_over_the_default() {
     let sandbox = Sandbox::new();
@@ -123,8 +132,7 @@ fn a_flag_wins_over_the_environment_over_the_file_over_the_default() {
         let mut command = sandbox.command(args);
         command.env_remove("PLUGIN");
         command.envs(plugin.map(|plugin| ("PLUGIN", plugin)));
-        let tally = sandbox.start_command(command);
-        ask(tally.address(), "GET /readyz").json()["plugin"].as_str().unwrap().to_owned()
+        plugin_that_is_ready(&sandbox.start_command(command))
     };
     assert_eq!(plugin_of(&[], None), "disk-flock", "because a storage path is set");
     assert_eq!(plugin_of(&["--config", file], None), "shared-memory-flock");
@@ -160,8 +168,7 @@ fn the_storage_method_picks_its_recommended_plugin() {
     for (method, plugin) in [("shared_memory", "shared-memory-atomic"), ("disk", "disk-flock")] {
         let mut command = sandbox.command(&["--storage-method", method]);
         command.env_remove("PLUGIN");
-        let tally = sandbox.start_command(command);
-        assert_eq!(ask(tally.address(), "GET /readyz").json()["plugin"], plugin);
+        assert_eq!(plugin_that_is_ready(&sandbox.start_command(command)), plugin);
     }
 }
 
@@ -200,5 +207,7 @@ fn that_a_host_is_ready_is_not_logged_when_it_starts() {
     let tally = sandbox.start(&["--plugin", "disk-flock"]);
     wait_until("the storage was asked", || overview(&tally)["ready"] == true);
     let log = sandbox.stderr();
-    assert!(!log.contains("not ready") && !log.contains("ready again"), "{log}");
+    // Unless the disk was slow: a look has one second.
+    let is_slow = log.contains("did not answer within");
+    assert!(is_slow || !log.contains("not ready") && !log.contains("ready again"), "{log}");
 }

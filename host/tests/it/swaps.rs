@@ -214,7 +214,7 @@ fn swaps_are_made_one_after_the_other_and_too_many_at_once_are_refused() {
     let args = ["--plugin", hostile.to_str().unwrap(), "--grant", grants];
     let tally = sandbox.start(&[&args[..], &["--swap-pause-max", "60000"]].concat());
     std::thread::scope(|scope| {
-        let asked = "POST /counters/sleep/inc?by=3000000000";
+        let asked = "POST /counters/sleep/inc?by=8000000000";
         scope.spawn(|| ask(tally.address(), asked));
         wait_until("a call is under way", || instances(&tally, "guest_hostile") > 1);
         let swaps: Vec<_> =

@@ -122,9 +122,7 @@ impl Server {
 
     pub(crate) fn target(&self) -> WebTarget {
         let host = self.address.ip().to_string();
-        WebTarget::resolve(&host, self.address.port(), None)
-            .expect("an address needs no resolver")
-            .with_call_timeout(Duration::from_secs(1))
+        WebTarget::resolve(&host, self.address.port(), None).expect("an address needs no resolver")
     }
 }
 

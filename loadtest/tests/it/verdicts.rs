@@ -1,6 +1,6 @@
 //! What a run concludes.
 
-use std::net::TcpListener;
+use std::time::Duration;
 
 use tally_loadtest::{
     ExitStatus, Load, Progress, Report, RunError, Start, Stop, Target, WebTarget, run,
@@ -83,7 +83,8 @@ fn failures_are_counted_by_reason() {
 fn an_answer_that_never_comes_is_an_unknown_outcome_and_is_waited_for_only_so_long() {
     let server = Server::start(Play::HangsAfterSome);
     let load = Load { clients: 1, calls_per_client: 11, ..load() };
-    let report = judge(&server.target(), &load);
+    let target = server.target().with_call_timeout(Duration::from_secs(1));
+    let report = judge(&target, &load);
     assert_eq!(figures(&report), (10, 11, 0, 0, 1, 0, Some(true)), "{report}");
     assert_eq!(report.unknown.iter().collect::<Vec<_>>(), [("no answer within 1 s", 1)]);
 }
@@ -169,17 +170,12 @@ fn a_run_that_is_stopped_is_judged_by_what_was_done() {
 
 #[test]
 fn what_does_not_answer_is_unreachable_and_the_message_says_what_to_do() {
-    // A port that was free a moment ago, since its listener is gone.
-    let port =
-        TcpListener::bind("127.0.0.1:0").and_then(|it| it.local_addr()).expect("a port").port();
-    let target = WebTarget::resolve("127.0.0.1", port, None).expect("an address");
+    let target = WebTarget::resolve("127.0.0.1", 1, None).expect("an address");
     let err =
         run(&target, &load(), &Progress::silent(), &Stop::default()).expect_err("nobody listens");
     assert!(matches!(err, RunError::Unreachable(_)));
-    let expected = format!(
-        "nothing answers at http://127.0.0.1:{port} (connection refused): \
-         start the server with `tally`, or set --counter-host and --counter-port"
-    );
+    let expected = "nothing answers at http://127.0.0.1:1 (connection refused): start the server with `tally`, or set \
+                    --counter-host and --counter-port";
     assert_eq!(err.to_string(), expected);
 
     let server = Server::start(Play::Unrelated);

@@ -36,14 +36,14 @@ async fn nothing_is_written_before_the_group_has_answered_a_read() {
 
 #[tokio::test]
 async fn a_write_that_has_waited_for_the_group_has_all_its_time_afterwards() {
-    let time_max = Duration::from_secs(2);
+    let time_max = Duration::from_secs(4);
     let member = Member::start(move |kind, _| {
         if [GET_ATOMIC, ADD_AND_GET].contains(&kind) {
             thread::sleep(time_max * 6 / 10);
         }
         formality()
     });
-    assert_eq!(member.client(time_max).add_and_get("n", 1).await, Ok(1));
+    assert_eq!(member.connected(time_max).await.add_and_get("n", 1).await, Ok(1));
 }
 
 #[tokio::test]
@@ -66,7 +66,7 @@ async fn whoever_waits_for_the_group_waits_until_it_answers_and_no_longer_than_a
         GET_ATOMIC if before < 3 => Reply::Silence,
         _ => formality(),
     });
-    assert_eq!(late.client(SHORT).wait_for_group("n").await, Ok(()));
+    assert_eq!(late.connected(SHORT).await.wait_for_group("n").await, Ok(()));
     assert_eq!(late.asked(GET_ATOMIC), 4);
 
     let silent = Member::start(|kind, _| match kind {
@@ -77,6 +77,7 @@ async fn whoever_waits_for_the_group_waits_until_it_answers_and_no_longer_than_a
     let settings = silent.settings();
     let settings = Settings { invocation_time_max: SHORT, cp_group_wait_max: wait_max, ..settings };
     let client = Client::new(settings);
+    until_done(async || client.put_if_absent("m", "connected", 1).await).await;
     // Each time anew.
     for _ in 0..2 {
         let began = Instant::now();

@@ -39,6 +39,7 @@ fn connections_with(name: &str, change: impl FnOnce(&mut DatabaseSettings)) -> C
     let mut settings = settings(name);
     // The tests share few processors, and no time is measured here.
     settings.db_checkout_wait_max = 20_000;
+    settings.db_statement_time_max = 20_000;
     change(&mut settings);
     Database::new(&settings, 1).connections()
 }

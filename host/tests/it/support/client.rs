@@ -6,8 +6,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How long an answer may take.
-const ANSWER_TIME_MAX: Duration = Duration::from_secs(30);
+/// How long an answer may take: that to a carry may come after its pause of a minute.
+const ANSWER_TIME_MAX: Duration = Duration::from_secs(90);
 
 /// What a host answered.
 #[derive(Debug)]

@@ -28,6 +28,9 @@ const VARIABLES: [&str; 9] = [
 pub const PATIENT_FLAGS: [&str; 4] =
     ["--db-checkout-wait-max", "20000", "--db-statement-time-max", "20000"];
 
+/// How long a connection may take to come, and a call that is held on purpose, unless the flags of a test say otherwise.
+const PATIENT: [(&str, &str); 2] = [("DB_CHECKOUT_WAIT_MAX", "20000"), ("CALL_TIME_MAX", "60000")];
+
 /// A database of one test's own, on a server that others may use too. Dropped at the end.
 pub struct Database {
     name: String,
@@ -65,7 +68,7 @@ impl Database {
     /// Starts a host on this database.
     pub fn start_unready(&self, sandbox: &Sandbox, args: &[&str]) -> Tally {
         let mut command = sandbox.command(args);
-        command.envs(&self.variables).env("POSTGRES_DB", &self.name);
+        command.envs(&self.variables).env("POSTGRES_DB", &self.name).envs(PATIENT);
         sandbox.start_command(command)
     }
 

@@ -216,7 +216,10 @@ mod tests {
                     let key = format!("other-{}", idx % 7);
                     assert_eq!(insist(|| region.add(&key, 1_000)), 1_000);
                     assert_eq!(region.load(&key), Ok(1_000));
-                    insist(|| region.clear(&key));
+                    // It stays where somebody who looks for another key has just entered its slot.
+                    while region.find(&Key::new(&key).unwrap()).is_some() {
+                        insist(|| region.clear(&key));
+                    }
                 }
             });
             scope.spawn(|| {

@@ -11,16 +11,9 @@ use tokio::{
 use super::{
     call::{CallError, Operation},
     instance::Instance,
-    pool::{Pool, TAKES_TURNS, ended},
+    pool::{Look, Pool, TAKES_TURNS, ended},
 };
 use crate::{capabilities::directory::LazyDirectory, keys::DEFAULT_KEY, panics::contained};
-
-/// A look at the storage, and what came of it.
-#[derive(Clone)]
-pub(super) struct Look {
-    began: Instant,
-    outcome: watch::Receiver<Option<Result<i64, String>>>,
-}
 
 impl Pool {
     /// Reads the default counter, to see whether the storage answers within `time_max`, and has room.

@@ -10,16 +10,15 @@ use std::{
 
 use tokio::{
     select,
-    sync::{Notify, OwnedSemaphorePermit, Semaphore},
+    sync::{Notify, OwnedSemaphorePermit, Semaphore, watch},
     task::{self, JoinError, JoinHandle},
-    time::timeout,
+    time::{Instant, timeout},
 };
 
 use super::{
     call::{CallError, Operation, TrapReason},
     instance::Instance,
     loader::Plugin,
-    look::Look,
     turns::Turns,
 };
 use crate::capabilities::OnThread;
@@ -74,6 +73,13 @@ struct UnderWay {
     breaking_off: Arc<Notify>,
     /// How many have.
     broken_off: Cell<usize>,
+}
+
+/// A look at the storage, and what came of it.
+#[derive(Clone)]
+pub(super) struct Look {
+    pub(super) began: Instant,
+    pub(super) outcome: watch::Receiver<Option<Result<i64, String>>>,
 }
 
 impl Pool {

@@ -276,6 +276,7 @@ fn store(plugin: &Plugin, shared: &OnThread, turns: &Arc<Turns>) -> anyhow::Resu
         computing_max: Duration::ZERO,
         computing_left: Duration::ZERO,
         computing_since: Instant::now(),
+        is_in_host: false,
         turns: turns.clone(),
         takes_turns: true,
         function: "",
@@ -323,10 +324,16 @@ fn account_for_host_calls(store: &mut Store<State>, waits: bool) {
         let now = Instant::now();
         let since = mem::replace(&mut state.computing_since, now);
         let is_computing = match hook {
-            CallHook::CallingWasm => false,
+            // A function of the host enters the guest again where it needs room for what it returns.
+            CallHook::CallingWasm => state.is_in_host && !waits,
             CallHook::ReturningFromHost => !waits,
             CallHook::CallingHost | CallHook::ReturningFromWasm => true,
         };
+        match hook {
+            CallHook::CallingHost => state.is_in_host = true,
+            CallHook::ReturningFromHost => state.is_in_host = false,
+            CallHook::CallingWasm | CallHook::ReturningFromWasm => {}
+        }
         if is_computing {
             // More than a tick at a time means that this thread was not running.
             let computed = now.duration_since(since).min(TICK);
@@ -350,6 +357,7 @@ fn refill(store: &mut Store<State>, plugin: &Plugin) {
     state.host_calls_left = if plugin.waits() { limits.host_calls_max } else { u32::MAX };
     state.computing_max = limits.call_cpu();
     state.computing_left = state.computing_max;
+    state.is_in_host = false;
     state.takes_turns = true;
     store.set_epoch_deadline(1);
 }

@@ -20,8 +20,10 @@ pub struct State {
     pub(super) computing_max: Duration,
     /// How long it may still do so.
     pub(super) computing_left: Duration,
-    /// When the guest was entered last.
+    /// Since when it is not known whether it has computed.
     pub(super) computing_since: Instant,
+    /// Whether it is in a function of the host.
+    pub(super) is_in_host: bool,
     /// Whose turn it is to compute on this thread.
     pub(super) turns: Arc<Turns>,
     /// Whether the present call waits for its own.

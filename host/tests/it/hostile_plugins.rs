@@ -62,11 +62,15 @@ fn a_plugin_that_misbehaves_costs_its_own_caller_an_error_and_the_next_call_succ
 fn time_in_functions_of_the_host_that_never_wait_is_time_that_a_call_computes() {
     for ms in ["50", "100"] {
         let sandbox = Sandbox::new();
-        let limits = ["--workers", "1", "--call-cpu-max", ms, "--call-time-max", "10000"];
+        let limits = ["--workers", "1", "--call-cpu-max", ms, "--call-time-max", "5000"];
         let tally = start_guest(&sandbox, GUESTS[1], &limits);
-        let answer = increment(&tally, "scan");
-        assert_eq!((answer.status, answer.problem().as_str()), (500, "plugin-trapped"), "{ms} ms");
-        assert!(answer.body.contains("--call-cpu-max"), "{}", answer.body);
+        // After the first one, others are called in another way.
+        for call in 1..=2 {
+            let answer = increment(&tally, "scan");
+            let told = (answer.status, answer.problem());
+            assert_eq!(told, (500, "plugin-trapped".into()), "{ms} ms, call {call}");
+            assert!(answer.body.contains("--call-cpu-max"), "{}", answer.body);
+        }
     }
 }
 

@@ -28,8 +28,13 @@ const VARIABLES: [&str; 9] = [
 pub const PATIENT_FLAGS: [&str; 4] =
     ["--db-checkout-wait-max", "20000", "--db-statement-time-max", "20000"];
 
-/// How long a connection may take to come, and a call that is held on purpose, unless the flags of a test say otherwise.
-const PATIENT: [(&str, &str); 2] = [("DB_CHECKOUT_WAIT_MAX", "20000"), ("CALL_TIME_MAX", "60000")];
+/// How long a connection may take to come, a statement on a machine that others use, and a call that is held on purpose,
+/// unless the flags of a test say otherwise.
+const PATIENT: [(&str, &str); 3] = [
+    ("DB_CHECKOUT_WAIT_MAX", "20000"),
+    ("DB_STATEMENT_TIME_MAX", "20000"),
+    ("CALL_TIME_MAX", "60000"),
+];
 
 /// A database of one test's own, on a server that others may use too. Dropped at the end.
 pub struct Database {

@@ -345,6 +345,10 @@ fn the_page_says_that_the_server_is_gone_and_finds_it_again() {
     tally.kill();
     wait_for_text(&browser, "#connection[data-state=disconnected]", "disconnected");
     assert_eq!(browser.find("#ready").text(), "unknown");
+    // As where the last sample has come just before the end.
+    browser.execute("receive('sample', JSON.stringify(samples.at(-1)))");
+    browser.wait_for("return !redrawn", SHOWN_WITHIN);
+    assert_eq!(browser.find("#ready").text(), "unknown");
     let tally = sandbox.start(&given);
     wait_until_live(&browser);
 

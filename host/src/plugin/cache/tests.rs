@@ -1,4 +1,4 @@
-use std::{fs::Permissions, os::unix::fs::PermissionsExt};
+use std::{fs::Permissions, os::unix::fs::PermissionsExt, thread};
 
 use rustix::fs::{CWD, Mode, mkfifoat};
 
@@ -100,4 +100,25 @@ fn the_oldest_entries_make_room_and_other_files_stay() {
     fs::File::create(&last).unwrap().set_len(BYTES_MAX).unwrap();
     cache.store(&compiled::name(&engine, b"next"), &compiled).unwrap();
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
+}
+
+#[test]
+fn hosts_that_store_at_once_do_not_disturb_each_other() {
+    const STORED: usize = 500;
+    let dir = tempfile::tempdir().unwrap();
+    let (engine, cache, _) = cache(dir.path());
+    // The more there are to look at, the longer ago it is that the last one was listed.
+    for other in 0..ENTRIES_MAX as u8 {
+        cache.store(&compiled::name(&engine, &[other]), b"compiled").unwrap();
+    }
+    thread::scope(|scope| {
+        for host in 0..4 {
+            let (cache, name) = (&cache, compiled::name(&engine, &[host]));
+            scope.spawn(move || {
+                for _ in 0..STORED {
+                    cache.store(&name, b"compiled").unwrap();
+                }
+            });
+        }
+    });
 }

@@ -1,8 +1,8 @@
 use std::fs;
 
 use crate::support::{
-    Connection, Database, Hazelcast, PATIENT_FLAGS, Sandbox, ask, ask_admin, carry, check_refused,
-    guest, load_while, overview, overwrite, swap_and_carry, swap_and_leave,
+    Connection, Database, Hazelcast, Sandbox, ask, ask_admin, carry, check_refused, guest,
+    load_while, overview, overwrite, swap_and_carry, swap_and_leave,
 };
 
 #[test]
@@ -13,8 +13,7 @@ fn counts_go_round_three_storages_under_load_and_none_is_lost() {
     let database = Database::new();
     // A swap may not have the time to do so.
     database.create();
-    let args = [&["--swap-pause-max", "20000"], &PATIENT_FLAGS[..]].concat();
-    let tally = database.start(&sandbox, &args);
+    let tally = database.start(&sandbox, &["--swap-pause-max", "20000"]);
     let mut longest_pause_us = 0;
     let report = load_while(&tally, 8, || {
         for plugin in round.iter().cycle().take(CARRIES) {

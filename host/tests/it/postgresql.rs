@@ -3,8 +3,7 @@ use std::{io::Write, process::Stdio, thread};
 use tally_loadtest::Report;
 
 use crate::support::{
-    Database, PATIENT_FLAGS, Sandbox, Tally, ask, guest, load, load_beside_others, load_in_process,
-    wait_until,
+    Database, Sandbox, Tally, ask, guest, load, load_beside_others, load_in_process, wait_until,
 };
 
 const EXACT: [&str; 4] = [
@@ -17,12 +16,8 @@ const LOST_UPDATE: &str = "postgresql-lost-update";
 const SERIALIZABLE: &str = "postgresql-serializable-update";
 
 /// So that the last tries of a call of [`SERIALIZABLE`] come when the others have ended, however slow the disk is.
-const UNTIL_ALONE: [&str; 4] = [
-    "--plugin-config",
-    "postgresql-serializable-update.retry-wait-max=20000",
-    "--call-time-max",
-    "28000",
-];
+const UNTIL_ALONE: [&str; 2] =
+    ["--plugin-config", "postgresql-serializable-update.retry-wait-max=20000"];
 
 const CLIENTS: usize = 10;
 /// A conflict of serializable transactions costs tens of milliseconds.
@@ -33,8 +28,7 @@ fn calls(plugin: &str) -> u64 {
 fn load_both_ways(plugin: &str, more: &[&str], mut judge: impl FnMut(&str, Report)) {
     let database = Database::new();
     let sandbox = Sandbox::new();
-    let more = [more, &PATIENT_FLAGS].concat();
-    let tally = database.start(&sandbox, &[&["--plugin", plugin], &more[..]].concat());
+    let tally = database.start(&sandbox, &[&["--plugin", plugin], more].concat());
     judge("over HTTP", load(&tally, CLIENTS, calls(plugin)));
     let flags = database.flags();
     let settings: Vec<_> = flags.iter().map(String::as_str).chain(more.iter().copied()).collect();
@@ -127,10 +121,7 @@ fn two_hosts_and_the_shell_change_the_same_row_exactly() {
     drop(tally);
     // Each method beside each other one, and beside somebody who knows nothing of versions.
     for (first, second) in [(0, 1), (0, 2), (1, 2), (2, 3)] {
-        let hosts = [first, second].map(|idx| {
-            let args = [&["--plugin", EXACT[idx]], &PATIENT_FLAGS[..]].concat();
-            database.start(&sandbox, &args)
-        });
+        let hosts = [first, second].map(|idx| database.start(&sandbox, &["--plugin", EXACT[idx]]));
         let before = ask(hosts[0].address(), "GET /count").count();
         let reports = thread::scope(|scope| {
             let runs =
@@ -203,7 +194,7 @@ fn two_connections_serve_many_clients() {
     let database = Database::new();
     let sandbox = Sandbox::new();
     let args = ["--plugin", EXACT[1], "--workers", "2", "--db-connections-max", "2"];
-    let tally = database.start(&sandbox, &[&args[..], &PATIENT_FLAGS].concat());
+    let tally = database.start(&sandbox, &args);
     let report = load(&tally, 20, 20);
     assert!(report.verdict.right() && report.verdict.acknowledged == 400, "{report}");
     wait_until("there is one more, to watch whether the database answers", || {
@@ -296,7 +287,7 @@ fn many_calls_wait_at_once_and_more_are_refused_with_a_time_to_retry() {
         "--queued-calls-per-worker-max",
         "2",
     ];
-    let tally = database.start(&sandbox, &[&args[..], &PATIENT_FLAGS].concat());
+    let tally = database.start(&sandbox, &args);
     let address = tally.address();
     assert_eq!(ask(address, "POST /inc").count(), 1);
     let blocker = database.hold_row();

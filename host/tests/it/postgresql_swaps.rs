@@ -1,8 +1,8 @@
 use std::thread;
 
 use crate::support::{
-    Database, PATIENT_FLAGS, Sandbox, ask, ask_admin, load_with_swaps, overview, swap,
-    swap_and_leave, wait_for_swaps, wait_until,
+    Database, Sandbox, ask, ask_admin, load_with_swaps, overview, swap, swap_and_leave,
+    wait_for_swaps, wait_until,
 };
 
 /// Methods of which calls exclude each other, so that both may serve at once.
@@ -14,7 +14,7 @@ fn swaps_between_methods_lose_nothing_and_need_no_more_connections() {
     let database = Database::new();
     let sandbox = Sandbox::new();
     let args = ["--plugin", EXACT[0], "--db-connections-max", "4"];
-    let tally = database.start(&sandbox, &[&args[..], &PATIENT_FLAGS].concat());
+    let tally = database.start(&sandbox, &args);
     let report = load_with_swaps(&tally, 4, &EXACT, || {
         wait_for_swaps(&tally, SWAPS);
     });

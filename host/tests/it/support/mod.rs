@@ -14,7 +14,7 @@ pub use client::{Answer, Connection, ask, send};
 pub use components::{another_build, another_build_in, bomb, bundled, renamed, slow_to_compile};
 pub use guests::{foreign_guest, guest};
 pub use hazelcast::{Hazelcast, PATIENT};
-pub use postgresql::{Cluster, Database, PATIENT_FLAGS, Session};
+pub use postgresql::{Cluster, Database, Session};
 pub use process::{COMPILE_CACHE, Sandbox, Tally, own_port};
 
 use std::{
@@ -42,6 +42,14 @@ pub fn wait_within(time_max: Duration, what: &str, mut holds: impl FnMut() -> bo
         assert!(Instant::now() < deadline, "not within {time_max:?}: {what}");
         std::thread::sleep(Duration::from_millis(10));
     }
+}
+
+/// What a host said in the first of a few tries in which no look at its storage was late: one has a second, which it may
+/// take to get a processor, or the disk.
+pub fn unless_late(mut log: impl FnMut() -> String) -> String {
+    const TRIES: usize = 3;
+    let mut tries = (0..TRIES).map(|_| log());
+    tries.find(|log| !log.contains("did not answer within")).expect("one is in time")
 }
 
 /// Waits until `count` swaps were made, for each of which there is the time of [`wait_until`].

@@ -23,11 +23,6 @@ const VARIABLES: [&str; 9] = [
     "PATH",
 ];
 
-/// How long a connection and a statement may take where every call of a load has to succeed: the machine is busy with other
-/// tests.
-pub const PATIENT_FLAGS: [&str; 4] =
-    ["--db-checkout-wait-max", "20000", "--db-statement-time-max", "20000"];
-
 /// How long a connection may take to come, a statement on a machine that others use, and a call that is held on purpose,
 /// unless the flags of a test say otherwise.
 const PATIENT: [(&str, &str); 3] = [
@@ -77,7 +72,7 @@ impl Database {
         sandbox.start_command(command)
     }
 
-    /// The flags by which it is found.
+    /// The flags by which it is found, and what [`Self::start`] sets beside them.
     pub fn flags(&self) -> Vec<String> {
         let flags = [
             ("--db-host", "DB_HOST"),
@@ -90,6 +85,11 @@ impl Database {
             .map(|(flag, variable)| format!("{flag}={}", self.variables[*variable]))
             .collect();
         flags.push(format!("--postgres-db={}", self.name));
+        flags.extend(
+            PATIENT.map(|(variable, ms)| {
+                format!("--{}={ms}", variable.to_lowercase().replace('_', "-"))
+            }),
+        );
         flags
     }
 

@@ -14,8 +14,8 @@ const FILES_PER_THREAD: u64 = 4;
 /// Connections for which there must be room, if as many may be open: a few idle ones keep nobody out then.
 const CONNECTIONS_MIN: u64 = 64;
 
-/// Raises the limit as far as it goes, since the customary one is low for a server, and fits the number of connections in
-/// `limits` to it. The other connections are none of clients.
+/// Raises the limit as far as it goes, since the customary one is low for a server, and lowers the number of connections in
+/// `limits` where it does not suffice. Files for `other_connections`, which are not those of clients, are kept free.
 ///
 /// # Errors
 ///

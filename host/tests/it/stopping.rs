@@ -111,37 +111,6 @@ fn a_request_on_a_connection_that_is_only_just_open_at_a_signal_is_answered() {
     }
 }
 
-/// Sends a request when the host gets no processor until it would end the connection; nothing where that was over before.
-fn ask_behind_the_time(tally: &Tally, sandbox: &Sandbox) -> Option<Answer> {
-    let mut connection = Connection::open(tally.address());
-    connection.write(INC).unwrap();
-    assert_eq!(connection.answer().unwrap().count(), 1);
-    let asked = Instant::now();
-    tally.signal(Signal::TERM);
-    wait_until("it stops", || sandbox.stderr().contains("SIGTERM"));
-    tally.signal(Signal::STOP);
-    let is_late = asked.elapsed() >= DRAIN_LINGER;
-    thread::sleep(DRAIN_LINGER);
-    let sent = connection.write(INC);
-    tally.signal(Signal::CONT);
-    let answer = sent.ok().and_then(|()| connection.answer());
-    assert!(answer.is_some() || is_late, "no answer to a request that was sent");
-    answer
-}
-
-#[test]
-fn a_request_that_came_while_the_host_did_not_run_is_answered_before_the_end() {
-    const HOSTS: usize = 10;
-    let answered = (0..HOSTS).filter_map(|_| {
-        let sandbox = Sandbox::new();
-        let tally = sandbox.start(&[]);
-        let answer = ask_behind_the_time(&tally, &sandbox);
-        assert_eq!(tally.wait().code(), Some(0));
-        answer
-    });
-    assert!(answered.map(|answer| answer.count()).sum::<i64>() > 0, "each was too late");
-}
-
 /// Sends one batch after the other until an answer says that it was the last, and says how many there were; nothing where
 /// it stopped for so long between two batches that the host need not have waited.
 fn send_until_told(tally: &Tally) -> Option<i64> {
